@@ -1,0 +1,403 @@
+"""From a job to accepted messages: options resolved, payload checked, everything validated before anything is sent."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from queuekit.backoff import Backoff
+from queuekit.codec import Codec
+from queuekit.contract import (
+    AmbiguousSend,
+    Clock,
+    Driver,
+    Message,
+    PartialSend,
+    Patience,
+    Rate,
+    Receipt,
+    Unique,
+)
+from queuekit.envelope import VERSION, Envelope, Template
+from queuekit.errors import (
+    AmbiguousDispatch,
+    BadPayload,
+    ConfigurationError,
+    DuplicateJob,
+    PartialDispatch,
+    PayloadTooLarge,
+    UnsupportedError,
+)
+from queuekit.events import Events
+from queuekit.handlers import Handler, Registry, encode_payload
+from queuekit.ids import new_id
+from queuekit.job import Job
+from queuekit.options import NO_OPTIONS, Options
+
+__all__ = ["Dispatcher", "Plan"]
+
+T = TypeVar("T")
+
+
+class Plan:
+    """Everything about a dispatch that does not differ from job to job, worked out once."""
+
+    __slots__ = ("_codec", "_default", "_handler", "_settled", "_template", "options", "queue", "type")
+
+    def __init__(self, type: str, options: Options, handler: Handler | None, queue: str, codec: Codec | None) -> None:
+        self.type = type
+        self.options = options
+        self.queue = queue
+        self._handler = handler
+        self._codec = codec
+        self._template = Template(_constant(type, options, None))
+        self._settled = Message(
+            id="",
+            queue=queue,
+            type=type,
+            body="",
+            delay=options.delay or 0.0,
+            at=options.at,
+            priority=4 if options.priority is None else options.priority,
+            key=options.key,
+            concurrency=options.concurrency,
+            rate=None if options.rate_limit is None else Rate(type, *options.rate_limit),
+            retain=options.retain,
+            tags=options.tags or (),
+        )
+        self._default = self._settled == Message(id="", queue=queue, type=type, body="")
+
+    def message(self, payload: Any, now: float, most: int) -> Message:
+        """Encode one job; raises for a payload that cannot be, does not fit its handler, or is too large."""
+        options = self.options
+        encoded, codec = self._encode(payload)
+        template = self._template
+        if codec is not None:
+            template = Template(_constant(self.type, options, codec))
+        deadline = options.deadline_at if options.deadline is None else now + options.deadline
+        id = options.id or new_id()
+        body = template.body(id, encoded.decode(), now, deadline)
+        if len(body) * 4 > most:
+            self._refuse_large(body, most)
+        if self._default and not options.unique:
+            return Message(id, self.queue, self.type, body)
+        unique = self._unique(encoded) if options.unique else None
+        return msgspec.structs.replace(self._settled, id=id, body=body, unique=unique)
+
+    def _encode(self, payload: Any) -> tuple[bytes, str | None]:
+        encoded, codec = encode_payload(payload, what=f"the payload of {self.type!r}")
+        if codec is None:
+            if b"null" in encoded:
+                _refuse_not_finite(payload, self.type)
+            if self._handler is not None:
+                self._check(encoded)
+            if self._codec is not None:
+                return msgspec.json.encode(self._codec.encode(encoded)), self._codec.name
+        return encoded, codec
+
+    def _check(self, encoded: bytes) -> None:
+        assert self._handler is not None
+        try:
+            self._handler.binder.check(encoded)
+        except BadPayload as error:
+            message = f"the payload does not fit the handler of {self.type!r}: {error}"
+            raise BadPayload(message, path=error.path) from None
+
+    def _refuse_large(self, body: str, most: int) -> None:
+        size = len(body.encode())
+        if size > most:
+            message = (
+                f"the job {self.type!r} is {size:,} bytes long when encoded, and this backend carries {most:,}: "
+                "store the data elsewhere and send its address"
+            )
+            raise PayloadTooLarge(message, size=size, limit=most)
+
+    def _unique(self, encoded: bytes) -> Unique:
+        options = self.options
+        if options.unique_key is not None:
+            text = b"k" + options.unique_key.encode()
+        else:
+            text = b"p" + msgspec.json.encode(msgspec.json.decode(encoded), order="sorted")
+        scope = f"{self.queue}:{self.type}:{hashlib.sha256(text).hexdigest()}"
+        return Unique(scope, options.unique_for, options.until or "end", options.on_conflict or "return")
+
+
+def _constant(type: str, options: Options, codec: str | None) -> Envelope:
+    return Envelope(
+        v=VERSION,
+        id="",
+        type=type,
+        codec=codec,
+        retries=options.retries,
+        backoff=options.backoff if isinstance(options.backoff, Backoff) else None,
+        timeout=options.timeout,
+        delivery=options.delivery,
+        settle=options.settle,
+        headers=options.headers or None,
+    )
+
+
+def _refuse_not_finite(payload: Any, type: str) -> None:
+    """Refuse NaN and infinities, which JSON would turn into null in silence."""
+    stack: list[tuple[str, Any]] = [("$", payload)]
+    while stack:
+        path, value = stack.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            message = f"the payload of {type!r} holds {value!r} at {path}, which JSON cannot carry: send a text or null"
+            raise ConfigurationError(message)
+        if isinstance(value, dict):
+            stack.extend((f"{path}.{name}", item) for name, item in value.items())
+        elif isinstance(value, list | tuple | set | frozenset):
+            stack.extend((f"{path}[{index}]", item) for index, item in enumerate(value))
+        elif isinstance(value, msgspec.Struct):
+            stack.extend((f"{path}.{name}", getattr(value, name)) for name in value.__struct_fields__)
+
+
+class Dispatcher:
+    """Sends jobs through one driver."""
+
+    def __init__(
+        self,
+        *,
+        driver: Driver,
+        features: frozenset[str],
+        handlers: Registry,
+        events: Events,
+        clock: Clock,
+        default_queue: str,
+        codec: Codec | None,
+        opened: Callable[[], None],
+        prepare: Callable[[str], None],
+    ) -> None:
+        self._driver = driver
+        self._features = features
+        self._handlers = handlers
+        self._events = events
+        self._clock = clock
+        self._default_queue = default_queue
+        self._codec = codec
+        self._opened = opened
+        self._prepare = prepare
+        self._plans: dict[str, Plan] = {}
+
+    # -------------------------------------------------------------------------------------------------- planning
+
+    def forget_plans(self) -> None:
+        """Work plans out anew: a handler was registered."""
+        self._plans = {}
+
+    def plan(self, type: str, options: Options) -> Plan:
+        """Resolve a job type's options against its registration; refuses what the driver cannot do."""
+        if options is NO_OPTIONS:
+            cached = self._plans.get(type)
+            if cached is not None:
+                return cached
+        handler = self._handlers.get(type)
+        resolved = options if handler is None else options.over(handler.options)
+        if callable(options.backoff) and not isinstance(options.backoff, Backoff):
+            message = "backoff: a function cannot travel with a job; set it where the handler is registered"
+            raise ConfigurationError(message)
+        refuse_unsupported(resolved, self._driver, self._features)
+        plan = Plan(type, resolved, handler, resolved.queue or self._default_queue, self._codec)
+        if options is NO_OPTIONS:
+            self._plans[type] = plan
+        return plan
+
+    def messages(self, jobs: Iterable[Job]) -> list[tuple[Plan, Message]]:
+        """Validate and encode all jobs before any is sent."""
+        now, most = self._clock.time(), self._driver.limits.body_bytes
+        made: list[tuple[Plan, Message]] = []
+        plan: Plan | None = None
+        options: Options | None = None
+        for job in jobs:
+            if not isinstance(job, Job):
+                message = f"dispatch takes Job values, not {type(job).__name__}: use Job(type, payload) or handler.job(…)"
+                raise ConfigurationError(message)
+            if plan is None or job.options is not options or job.type != plan.type:
+                plan, options = self.plan(job.type, job.options), job.options
+            made.append((plan, plan.message(job.payload, now, most)))
+        return made
+
+    # --------------------------------------------------------------------------------------------------- sending
+
+    def dispatch(
+        self,
+        plan: Plan,
+        payload: Any,
+        *,
+        timeout: float | None = None,
+        cancel: threading.Event | None = None,
+        connection: Any = None,
+    ) -> Receipt:
+        """Send one job."""
+        message = plan.message(payload, self._clock.time(), self._driver.limits.body_bytes)
+        if connection is not None:
+            return self._send_in(connection, [(plan, message)])[0]
+        patience = self._patience(timeout, cancel)
+        self._opened()
+        self._prepare(message.queue)
+        if message.unique is None:
+            self._guarded([message], patience, self._driver.send)
+            receipt = Receipt(message.id, created=True)
+        else:
+            receipt = self._send_unique([(plan, message)], patience)[0]
+        if self._events.active:
+            self._report([receipt], [message])
+        return receipt
+
+    def dispatch_many(
+        self,
+        made: Sequence[tuple[Plan, Message]],
+        *,
+        timeout: float | None = None,
+        cancel: threading.Event | None = None,
+        connection: Any = None,
+    ) -> list[Receipt]:
+        """Send encoded jobs in as few calls as the backend's batch size allows."""
+        if connection is not None:
+            return self._send_in(connection, made)
+        patience = self._patience(timeout, cancel)
+        self._opened()
+        for queue in {message.queue for _, message in made}:
+            self._prepare(queue)
+        receipts: list[Receipt] = []
+        size = self._driver.limits.batch
+        for start in range(0, len(made), size):
+            chunk = made[start : start + size]
+            try:
+                receipts += self._send_chunk(chunk, patience)
+            except Exception as error:
+                if len(made) == 1 and not isinstance(error, PartialDispatch):
+                    raise
+                raise _partial(receipts, chunk, made[start + size :], error) from error
+        if self._events.active:
+            self._report(receipts, [message for _, message in made])
+        return receipts
+
+    def _patience(self, timeout: float | None, cancel: threading.Event | None) -> Patience | None:
+        if timeout is None and cancel is None:
+            return None
+        patience = Patience(timeout, cancel, clock=self._clock)
+        patience.check()
+        return patience
+
+    def _send_chunk(self, chunk: Sequence[tuple[Plan, Message]], patience: Patience | None) -> list[Receipt]:
+        if any(message.unique is not None for _, message in chunk):
+            return self._send_unique(chunk, patience)
+        messages = [message for _, message in chunk]
+        self._guarded(messages, patience, self._driver.send)
+        return [Receipt(message.id, True) for message in messages]
+
+    def _send_unique(self, chunk: Sequence[tuple[Plan, Message]], patience: Patience | None) -> list[Receipt]:
+        messages = [message for _, message in chunk]
+        send: Callable[..., list[Receipt]] = self._driver.send_unique  # type: ignore[attr-defined]  # checked by `plan`
+        receipts = self._guarded(messages, patience, send)
+        _refuse_duplicates(messages, receipts)
+        return receipts
+
+    def _send_in(self, connection: Any, made: Sequence[tuple[Plan, Message]]) -> list[Receipt]:
+        if "transactional" not in self._features:
+            raise unsupported(
+                self._driver,
+                "transactional",
+                "dispatch inside your database transaction",
+                "use a SQL engine (sqlite://, postgresql://), or dispatch after your commit",
+            )
+        self._opened()
+        messages = [message for _, message in made]
+        receipts: list[Receipt] = self._driver.send_in(connection, messages)  # type: ignore[attr-defined]
+        _refuse_duplicates(messages, receipts)
+        if self._events.active:
+            self._report(receipts, messages)
+        return receipts
+
+    def _guarded(
+        self, messages: Sequence[Message], patience: Patience | None, send: Callable[..., T]
+    ) -> T:
+        """Call a sending verb and translate what it says about its failure."""
+        try:
+            return send(messages, patience=patience)
+        except AmbiguousSend as error:
+            ids = [message.id for message in messages]
+            text = f"no answer came to the dispatch of {len(ids)} job(s); dispatching again with the same id is safe"
+            if len(ids) == 1:
+                raise AmbiguousDispatch(text, job_id=ids[0]) from error
+            raise PartialDispatch(text, unknown=dict.fromkeys(ids, error)) from error
+        except PartialSend as error:
+            if len(messages) == 1 and error.failed:
+                raise next(iter(error.failed.values())) from error
+            raise PartialDispatch(
+                str(error), accepted=error.accepted, failed=error.failed, unknown=error.unknown
+            ) from error
+
+    def _report(self, receipts: Sequence[Receipt], messages: Sequence[Message]) -> None:
+        for receipt, message in zip(receipts, messages, strict=True):
+            if receipt.created:
+                self._events.emit("dispatched", job_id=message.id, job_type=message.type, queue=message.queue)
+
+
+def _refuse_duplicates(messages: Sequence[Message], receipts: Sequence[Receipt]) -> None:
+    refused: dict[str, Exception] = {}
+    for message, receipt in zip(messages, receipts, strict=True):
+        if not receipt.created and message.unique is not None and message.unique.on_conflict == "raise":
+            text = f"an unfinished job {receipt.id} of type {message.type!r} has the same unique scope"
+            refused[message.id] = DuplicateJob(text, job_id=receipt.id)
+    if len(refused) == 1 and len(messages) == 1:
+        raise next(iter(refused.values()))
+    if refused:
+        accepted = [receipt.id for receipt in receipts if receipt.created]
+        text = f"{len(refused)} of {len(messages)} jobs were duplicates"
+        raise PartialDispatch(text, accepted=accepted, failed=refused)
+
+
+def _partial(
+    before: Sequence[Receipt],
+    chunk: Sequence[tuple[Plan, Message]],
+    rest: Sequence[tuple[Plan, Message]],
+    error: Exception,
+) -> PartialDispatch:
+    """Account for every job of a batch that failed in the middle."""
+    accepted = [receipt.id for receipt in before]
+    failed: dict[str, Exception] = {message.id: error for _, message in rest}
+    unknown: dict[str, Exception] = {}
+    if isinstance(error, PartialDispatch):
+        accepted += error.accepted
+        failed |= error.failed
+        unknown |= error.unknown
+    else:
+        failed |= {message.id: error for _, message in chunk}
+    text = f"{len(accepted)} jobs accepted, {len(failed)} not, {len(unknown)} unknown: {error}"
+    return PartialDispatch(text, accepted=accepted, failed=failed, unknown=unknown)
+
+
+def unsupported(driver: Driver, feature: str, what: str, remedy: str) -> UnsupportedError:
+    """Return the sentence that says which side lacks what, and what to do."""
+    name = driver.limits.name
+    return UnsupportedError(
+        f"the {name} driver cannot {what}: {remedy}", driver=name, feature=feature, remedy=remedy
+    )
+
+
+_STORE = 'pair it with a store, as in Queue("{name}://…", store="redis://…"), or leave the option out'
+
+_NEEDS: tuple[tuple[str, Callable[[Options], bool], str], ...] = (
+    ("delay", lambda o: bool(o.delay) or o.at is not None, "delay a job"),
+    ("key", lambda o: o.key is not None, "keep order per key"),
+    ("concurrency", lambda o: o.concurrency is not None, "limit concurrency per key"),
+    ("rate_limit", lambda o: o.rate_limit is not None, "limit a rate"),
+    ("priority", lambda o: o.priority is not None and o.priority != 4, "order by priority"),
+    ("unique", lambda o: o.unique, "make a job unique"),
+)
+"""Feature, whether these options ask for it, and what it is in words."""
+
+
+def refuse_unsupported(options: Options, driver: Driver, features: frozenset[str]) -> None:
+    """Raise `UnsupportedError` for the first option that this driver cannot honour."""
+    for feature, asked, what in _NEEDS:
+        if feature not in features and asked(options):
+            raise unsupported(driver, feature, what, _STORE.format(name=driver.limits.name))

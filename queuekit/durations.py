@@ -1,0 +1,72 @@
+"""Numbers that people give as options, checked: each error names the option, the kind of the value and the remedy."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from queuekit.errors import ConfigurationError
+
+__all__ = ["Duration", "checked_name", "instant", "rate", "seconds", "whole"]
+
+Duration: TypeAlias = float | timedelta
+"""Seconds, or a timedelta."""
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,60}\Z")
+_RATE = re.compile(r"\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)?\s*(s|m|h|d|sec|min|hour|day)\s*\Z")
+_UNITS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "hour": 3600.0, "d": 86400.0, "day": 86400.0}
+
+
+def refuse(option: str, value: object, remedy: str) -> ConfigurationError:
+    """Return the error for a bad option value."""
+    return ConfigurationError(f"{option}={value!r} ({type(value).__name__}) is refused: {remedy}")
+
+
+def seconds(option: str, value: Duration, *, zero: bool = True) -> float:
+    """Return a duration in seconds; refuses what is negative, NaN, infinite or no duration."""
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise refuse(option, value, "give seconds as a number, or a timedelta")
+    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+        raise refuse(option, value, f"give a finite number of seconds, {'0 or more' if zero else 'more than 0'}")
+    return float(value)
+
+
+def instant(option: str, value: datetime) -> float:
+    """Return an aware instant as seconds since the epoch."""
+    if not isinstance(value, datetime):
+        raise refuse(option, value, "give an aware datetime, such as datetime.now(UTC) + timedelta(hours=1)")
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise refuse(option, value, "the datetime has no time zone; use an aware one, such as datetime.now(UTC)")
+    return value.timestamp()
+
+
+def whole(option: str, value: int, *, least: int, most: int | None = None) -> int:
+    """Return a whole number within bounds."""
+    bounds = f"give a whole number from {least}" + (" up" if most is None else f" to {most}")
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise refuse(option, value, bounds)
+    if value < least or (most is not None and value > most):
+        raise refuse(option, value, bounds)
+    return value
+
+
+def checked_name(option: str, value: str) -> str:
+    """Return a name that every backend can carry."""
+    if not isinstance(value, str) or not _NAME.match(value):
+        raise refuse(option, value, "names are 1 to 60 of the characters A-Z a-z 0-9 . _ - (case counts)")
+    return value
+
+
+def rate(option: str, value: str) -> tuple[int, float]:
+    """Return `(limit, period in seconds)` of a rate such as "10/s" or "100/15m"."""
+    match = _RATE.match(value) if isinstance(value, str) else None
+    if match is None:
+        raise refuse(option, value, 'give a count per time, such as "10/s", "100/m" or "5/10s"')
+    limit, period = int(match[1]), float(match[2] or 1) * _UNITS[match[3]]
+    if limit < 1 or period <= 0:
+        raise refuse(option, value, "count and time must be at least 1")
+    return limit, period

@@ -1,0 +1,49 @@
+"""A job as a value: a type, a payload, options. Nothing is sent by making one."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+from queuekit.durations import checked_name
+from queuekit.options import JOB_OPTIONS, NO_OPTIONS, JobOptions, Options
+
+__all__ = ["Job"]
+
+
+class Job:
+    """What to run, with what, and how: `Job("emails.send", {"to": "a@b.c"}, queue="mail", delay=2)`.
+
+    The payload is any JSON value, or bytes. Options are checked here, so a bad one never gets near a backend.
+    """
+
+    __slots__ = ("options", "payload", "type")
+
+    type: str
+    payload: Any
+    options: Options
+
+    def __init__(self, type: str, payload: Any = None, **options: Unpack[JobOptions]) -> None:
+        self.type = checked_name("type", type)
+        self.payload = payload
+        self.options = Options.build(options, where="Job", allowed=JOB_OPTIONS) if options else NO_OPTIONS
+
+    @classmethod
+    def of(cls, type: str, payload: Any, options: Options) -> Job:
+        """Build a job from parts that were checked before."""
+        job = cls.__new__(cls)
+        job.type = type
+        job.payload = payload
+        job.options = options
+        return job
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Job):
+            return NotImplemented
+        return (self.type, self.payload, self.options) == (other.type, other.payload, other.options)
+
+    __hash__ = None  # type: ignore[assignment]  # a payload is seldom hashable
+
+    def __repr__(self) -> str:
+        set_ = {name: value for name in Options.__struct_fields__ if (value := getattr(self.options, name)) is not None}
+        listed = "".join(f", {name}={value!r}" for name, value in set_.items())
+        return f"Job({self.type!r}, <payload>{listed})"

@@ -1,0 +1,41 @@
+"""What a queue says of itself, as values."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from queuekit.contract import Limits, QueueCounts, WorkerInfo
+
+__all__ = ["Capabilities", "Health", "Stats"]
+
+
+class Capabilities(Struct, frozen=True, kw_only=True):
+    """What a backend can do."""
+
+    limits: Limits
+    features: tuple[str, ...]
+
+
+class Stats(Struct, frozen=True, kw_only=True):
+    """How much work there is and who does it."""
+
+    queues: tuple[QueueCounts, ...]
+    workers: tuple[WorkerInfo, ...] = ()
+
+    @property
+    def pending(self) -> int:
+        """Jobs that could run, or are held by their key, a limit or a pause."""
+        return sum(queue.pending for queue in self.queues)
+
+    @property
+    def in_flight(self) -> int:
+        """Jobs on loan."""
+        return sum(queue.running for queue in self.queues)
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """Whether the backend answers."""
+
+    healthy: bool
+    message: str
+    seconds: float

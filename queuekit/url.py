@@ -1,0 +1,84 @@
+"""A backend's address, taken apart once, with errors that name the part at fault and never show a password."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from queuekit.errors import ConfigurationError
+
+__all__ = ["Url"]
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """A parsed backend address: `scheme://user:password@host:port/path?options`."""
+
+    scheme: str
+    host: str = ""
+    port: int | None = None
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    path: str = ""
+    """What stands behind `scheme://host` up to the query, percent-decoded, with its leading slash."""
+    netloc: str = field(default="", repr=False)
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Url:
+        """Take a URL apart; raises `ConfigurationError` for what is not one."""
+        if not isinstance(text, str):
+            message = f"a queue's address must be a string such as 'sqlite:///jobs.db', not {type(text).__name__}"
+            raise ConfigurationError(message)
+        scheme, separator, _ = text.partition("://")
+        if not separator or not scheme:
+            message = (
+                f"{_shown(text)!r} is not a queue address: it needs a scheme, "
+                "for example 'memory://', 'sqlite:///jobs.db' or 'redis://localhost/0'"
+            )
+            raise ConfigurationError(message)
+        try:
+            parts = urlsplit(text)
+            pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+            port, host = parts.port, parts.hostname or ""
+        except ValueError as error:
+            message = f"the queue address {_shown(text)!r} cannot be read: {error}"
+            raise ConfigurationError(message) from None
+        return cls(
+            scheme=scheme.lower(),
+            host=host,
+            port=port,
+            user=None if parts.username is None else unquote(parts.username),
+            password=None if parts.password is None else unquote(parts.password),
+            path=unquote(parts.path),
+            netloc=parts.netloc,
+            options=dict(pairs),
+        )
+
+    def refuse_unknown(self, known: Mapping[str, object] | set[str]) -> None:
+        """Raise `ConfigurationError` for an option that is none of `known`, naming the nearest."""
+        for name in self.options:
+            if name not in known:
+                near = difflib.get_close_matches(name, list(known), n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                listed = ", ".join(sorted(known)) or "none"
+                message = f"{self.scheme}:// has no option {name!r}{hint} (its options: {listed})"
+                raise ConfigurationError(message)
+
+    def __str__(self) -> str:
+        """Return the address without its password and option values."""
+        user = "" if self.user is None else f"{self.user}:***@" if self.password is not None else f"{self.user}@"
+        port = "" if self.port is None else f":{self.port}"
+        return f"{self.scheme}://{user}{self.host}{port}{self.path}"
+
+
+def _shown(text: str) -> str:
+    """Return `text` with whatever may be a password hidden."""
+    head, at, tail = text.rpartition("@")
+    if not at:
+        return text
+    scheme, separator, credentials = head.partition("://")
+    user = credentials.partition(":")[0] if separator else ""
+    return f"{scheme if separator else ''}{separator}{user}:***@{tail}"
