@@ -1,0 +1,48 @@
+"""How many jobs to hold: the free slots, and what they will start within a tenth of a second."""
+
+from __future__ import annotations
+
+__all__ = ["Demand"]
+
+HORIZON = 0.1
+"""Seconds of work to hold unstarted: enough to hide a round trip, little enough that a long job hoards nothing."""
+MOST = 1000
+"""The most jobs to hold unstarted, whatever their speed."""
+FORGET = 0.3
+"""Weight of the newest batch in the average handler time; a slower batch counts at once."""
+
+
+class Demand:
+    """Measures handlers and decides how much to claim."""
+
+    def __init__(self, concurrency: int) -> None:
+        self._concurrency = concurrency
+        self._mean: float | None = None
+        """Seconds a job takes a slot; None before the first measurement."""
+
+    def measured(self, jobs: int, seconds: float) -> None:
+        """Take in what a batch of handlers took together."""
+        if jobs:
+            mean = seconds / jobs
+            old = self._mean
+            self._mean = mean if old is None or mean > old else old * (1 - FORGET) + mean * FORGET
+
+    @property
+    def prefetch(self) -> int:
+        """How many jobs to hold beyond the slots."""
+        if self._mean is None:
+            return 0
+        return min(MOST, int(self._concurrency * HORIZON / max(self._mean, 1e-6)))
+
+    def limit(self, held: int, unstarted: int) -> int:
+        """How many to claim now; 0 while enough wait, so that jobs travel in batches."""
+        prefetch = self.prefetch
+        if unstarted > prefetch // 2:
+            return 0
+        return max(0, self._concurrency + prefetch - held)
+
+    def linger(self, unstarted: int) -> float:
+        """Seconds to wait for more outcomes before settling: never while a slot could starve."""
+        if self._mean is None or unstarted <= self._concurrency:
+            return 0.0
+        return min(0.003, unstarted * self._mean / self._concurrency / 4)

@@ -1,0 +1,103 @@
+"""Running jobs in their dispatcher: for `sync://`, and for tests that move a virtual clock."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from queuekit.contract import Again, Outcome, Progress, Released
+from queuekit.worker import verdict
+from queuekit.worker.attempt import Attempt
+from queuekit.worker.runtime import Runtime
+from queuekit.worker.worker import _all_queues, _tell_outcome
+
+if TYPE_CHECKING:
+    from queuekit.queue import Queue
+
+__all__ = ["run_all", "run_due"]
+
+LEASE = 3600.0
+
+
+def run_all(queue: Queue) -> int:
+    """Run every job until it has ended; retries follow at once. Returns how many attempts that took."""
+    return _run(queue, _all_queues(queue), at_once=True)
+
+
+def run_due(queue: Queue, queues: Sequence[str] | None = None) -> int:
+    """Run what is due now, and what becomes due while doing so, on this thread; return how many attempts that took."""
+    return _run(queue, list(queues or _all_queues(queue)), at_once=False)
+
+
+def _run(queue: Queue, names: list[str], *, at_once: bool) -> int:
+    queue.open()
+    runtime = Runtime(queue, f"inline-{threading.get_ident()}", progress=lambda attempt: _report(queue, attempt))
+    count = 0
+    while deliveries := queue.driver.claim(_with_pending(queue, names), limit=1, lease=LEASE):
+        attempt = Attempt(deliveries[0], runtime, queue.clock.monotonic())
+        runtime.tell(attempt, "claimed")
+        outcome = _outcome(runtime, attempt)
+        attempt.outcome = _without_delay(outcome) if at_once else outcome
+        attempt.finished = True
+        _tell_outcome(runtime, attempt)
+        [answer] = queue.driver.settle([attempt.outcome])
+        runtime.tell(attempt, "settled" if answer == "applied" else "settle_lost")
+        count += 1
+    return count
+
+
+def _with_pending(queue: Queue, names: list[str]) -> list[str]:
+    """Return the named queues and all others that hold jobs: nothing else works them off here."""
+    if "count" not in queue.features:
+        return names
+    counted = [counts.queue for counts in queue.driver.count()]  # type: ignore[attr-defined]  # the feature was checked
+    return list(dict.fromkeys([*names, *counted]))
+
+
+def _outcome(runtime: Runtime, attempt: Attempt) -> Outcome:
+    judged = runtime.judge(attempt)
+    if judged is not None:
+        return judged
+    runtime.tell(attempt, "started")
+    handler = attempt.handler
+    if handler is not None and handler.is_async:
+        return _on_a_loop(runtime, attempt)
+    return runtime.run_plain(attempt)
+
+
+def _on_a_loop(runtime: Runtime, attempt: Attempt) -> Outcome:
+    """Run an async handler to its end, on a loop in a thread of its own (the caller may be on a loop already)."""
+    outcomes: list[Outcome] = []
+
+    async def run() -> None:
+        try:
+            async with asyncio.timeout(attempt.policy.timeout):
+                value = await runtime.run_async(attempt, runtime.call_for(attempt))
+            outcomes.append(verdict.of_result(attempt, value))
+        except BaseException as error:  # noqa: BLE001 - a handler may raise anything, and its job must get an outcome
+            outcomes.append(verdict.of_error(attempt, error))
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()), name="queuekit-inline")
+    thread.start()
+    thread.join()
+    return outcomes[0]
+
+
+def _without_delay(outcome: Outcome) -> Outcome:
+    match outcome:
+        case Again():
+            return Again(outcome.delivery, 0.0, outcome.error, outcome.successor, outcome.follow_ups)
+        case Released() if outcome.delay:
+            return Released(outcome.delivery, 0.0, outcome.successor, outcome.follow_ups)
+        case _:
+            return outcome
+
+
+def _report(queue: Queue, attempt: Attempt) -> None:
+    if "records" in queue.features and attempt.progress is not None:
+        queue.driver.report([Progress(attempt.delivery, *attempt.progress)])  # type: ignore[attr-defined]
+        attempt.progress = None
+
+

@@ -1,0 +1,60 @@
+"""What a job's options mean once it has arrived: from its envelope, else from this worker's registration."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from queuekit.backoff import DEFAULT_BACKOFF, Backoff
+from queuekit.envelope import Envelope
+from queuekit.options import NO_OPTIONS, Options
+
+__all__ = ["DEFAULT_RETRIES", "Policy"]
+
+DEFAULT_RETRIES = 20
+"""With the default backoff the last attempt comes about 13 hours after the first: long enough to mend a deployment."""
+
+
+class Policy:
+    """Retries, backoff, timeout and the like of one job."""
+
+    __slots__ = ("at_most_once", "backoff", "max_attempts", "settle_now", "timeout")
+
+    def __init__(self, envelope: Envelope, options: Options) -> None:
+        retries = envelope.retries if envelope.retries is not None else options.retries
+        delivery = envelope.delivery or options.delivery
+        self.at_most_once = delivery == "at_most_once"
+        if retries is None:
+            retries = 0 if self.at_most_once else DEFAULT_RETRIES
+        self.max_attempts = 1 if self.at_most_once else retries + 1
+        self.backoff: Backoff | Callable[[int, BaseException], float] = (
+            envelope.backoff or options.backoff or DEFAULT_BACKOFF
+        )
+        self.timeout = envelope.timeout if envelope.timeout is not None else options.timeout
+        self.settle_now = (envelope.settle or options.settle) == "sync"
+
+    def wait(self, attempt: int, error: BaseException, rng: random.Random | None = None) -> float:
+        """Return the seconds until the next attempt; what a custom backoff raises is the caller's to handle."""
+        if isinstance(self.backoff, Backoff):
+            return self.backoff.wait(attempt, rng)
+        seconds: Any = self.backoff(attempt, error)
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
+            message = f"the backoff function returned {seconds!r} ({type(seconds).__name__}), not seconds from 0 up"
+            raise ValueError(message)
+        return float(seconds)
+
+
+def plain(envelope: Envelope, options: Options) -> bool:
+    """Whether neither the envelope nor the registration says anything: then one shared policy serves."""
+    return (
+        options is NO_OPTIONS
+        and envelope.retries is None
+        and envelope.backoff is None
+        and envelope.timeout is None
+        and envelope.delivery is None
+        and envelope.settle is None
+    )
+
+
+PLAIN = Policy(Envelope(v=1, id="", type=""), NO_OPTIONS)

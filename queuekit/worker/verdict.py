@@ -1,0 +1,157 @@
+"""From what a handler did to what becomes of its job: every decision of the core, as values, in one place."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from queuekit import envelope as envelopes
+from queuekit.codec import encode_json
+from queuekit.contract import Again, Dead, Done, Failure, Outcome, Released
+from queuekit.errors import BadPayload, ConfigurationError, JobCancelled, JobTimeout
+from queuekit.signals import Cancel, Fail, Retry, Snooze
+from queuekit.worker.policy import DEFAULT_BACKOFF
+
+if TYPE_CHECKING:
+    from queuekit.worker.attempt import Attempt
+
+__all__ = ["MAX_TEXT", "Stopped", "failure", "of_error", "of_result", "strange"]
+
+MAX_TEXT = 8_192
+"""Characters kept of an error's traceback (its end, where the cause is); a quarter of that for its message."""
+RESULT_BYTES = 1 << 20
+"""The largest result that is kept."""
+STRANGE_FIRST, STRANGE_MOST, STRANGE_TIMES = 1.0, 300.0, 297
+"""An unknown job type is given back for 1 s, doubling, at most 5 min; the 297th time ends 24 h of that."""
+
+
+class Stopped(BaseException):
+    """Raised into a handler that must end because its worker does; a base class, so that `except Exception` lets it by."""
+
+
+def of_result(attempt: Attempt, value: Any) -> Outcome:
+    """Judge what a handler returned."""
+    match value:
+        case None:
+            return Done(attempt.delivery)
+        case Retry() | Snooze() | Fail() | Cancel():
+            return of_error(attempt, value)
+        case _:
+            return _with_result(attempt, value)
+
+
+def _with_result(attempt: Attempt, value: Any) -> Outcome:
+    try:
+        encoded = encode_json(value, what="the result")
+    except ConfigurationError as error:
+        return Done(attempt.delivery, result_error=str(error))
+    if len(encoded) > RESULT_BYTES:
+        text = f"the result is {len(encoded):,} bytes long when encoded, and {RESULT_BYTES:,} are kept"
+        return Done(attempt.delivery, result_error=text)
+    return Done(attempt.delivery, encoded.decode())
+
+
+def of_error(attempt: Attempt, error: BaseException) -> Outcome:
+    """Judge what a handler raised."""
+    delivery = attempt.delivery
+    match error:
+        case Snooze():
+            return Released(delivery, error.after, _counting(attempt, snoozes=attempt.envelope.snoozes + 1))
+        case Cancel():
+            return Dead(delivery, str(error), state="cancelled")
+        case Fail():
+            return Dead(delivery, str(error) or "failed", failure(attempt, error, "failed"))
+        case BadPayload():
+            return Dead(delivery, "bad_payload", failure(attempt, error, "bad_payload"))
+        case Stopped():
+            return Released(delivery)
+        case _ if attempt.cancelled or isinstance(error, JobCancelled):
+            return Dead(delivery, "cancelled", failure(attempt, error, "cancelled"), "cancelled")
+        case _:
+            return _failed(attempt, error)
+
+
+def _failed(attempt: Attempt, error: BaseException) -> Outcome:
+    """Try again, or give up: an attempt failed by error or timeout."""
+    reason = "timeout" if attempt.timed_out and isinstance(error, JobTimeout) else "error"
+    record = failure(attempt, error, reason)
+    if attempt.number >= attempt.policy.max_attempts:
+        return Dead(attempt.delivery, reason, record)
+    delay = error.after if isinstance(error, Retry) and error.after is not None else wait_for(attempt, error)
+    return Again(attempt.delivery, delay, record)
+
+
+def wait_for(attempt: Attempt, error: BaseException) -> float:
+    """Return the seconds until the next attempt, by the job's own backoff if that works."""
+    try:
+        return attempt.policy.wait(attempt.number, error)
+    except Exception as failed:
+        attempt.runtime.tell(attempt, "backoff_failed", error=f"{type(failed).__name__}: {failed}")
+        return DEFAULT_BACKOFF.wait(attempt.number)
+
+
+def lost_too_often(attempt: Attempt) -> Outcome:
+    """Give up a job whose workers died under it (or that runs at most once)."""
+    number = attempt.number - 1
+    record = Failure(number, attempt.runtime.clock.time(), "worker_lost", message="the worker's lease ran out")
+    return Dead(attempt.delivery, "worker_lost", record)
+
+
+def too_late(attempt: Attempt) -> Outcome:
+    """Give up a job whose deadline has passed before it could start."""
+    return Dead(attempt.delivery, "deadline", Failure(attempt.number, attempt.runtime.clock.time(), "deadline"))
+
+
+def undecodable(attempt: Attempt, error: Exception) -> Outcome:
+    """Park a body that is no envelope, with its bytes as they are."""
+    return Dead(attempt.delivery, "undecodable", failure(attempt, error, "undecodable"))
+
+
+def strange(attempt: Attempt, why: str) -> Outcome:
+    """Give back what this worker does not know, for longer each time, and give up after a day."""
+    times = attempt.envelope.strange + 1
+    if times > STRANGE_TIMES:
+        record = Failure(attempt.number, attempt.runtime.clock.time(), "unknown_type", message=why)
+        return Dead(attempt.delivery, "unknown_type", record)
+    delay = min(STRANGE_MOST, STRANGE_FIRST * 2.0 ** min(times - 1, 16))
+    return Released(attempt.delivery, delay, _counting(attempt, strange=times))
+
+
+def _counting(attempt: Attempt, **counters: int) -> Any:
+    message = attempt.delivery.message
+    return msgspec.structs.replace(message, body=envelopes.rewrite(message.body, **counters))
+
+
+def failure(attempt: Attempt, error: BaseException, reason: str) -> Failure:
+    """Describe an error, cut to a bounded size and free of what no backend can store."""
+    return Failure(
+        attempt=attempt.number,
+        at=attempt.runtime.clock.time(),
+        reason=reason,
+        kind=type(error).__name__,
+        message=_clean(_text_of(error))[: MAX_TEXT // 4],
+        traceback=_clean(_trace_of(error))[-MAX_TEXT:],
+    )
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as second:
+        return f"<its text cannot be made: {type(second).__name__}>"
+
+
+def _trace_of(error: BaseException) -> str:
+    if error.__traceback__ is None:
+        return ""
+    try:
+        lines = traceback.format_exception(type(error), error, error.__traceback__, limit=-30)
+    except Exception as second:
+        return f"<its traceback cannot be made: {type(second).__name__}>"
+    return "".join(lines)
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode().replace("\0", "\\0")

@@ -1,0 +1,574 @@
+"""A worker: claims jobs, runs them, settles them, and stops in good order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from queuekit.clock import Wakeup
+from queuekit.contract import Again, Dead, Delivery, Done, Outcome, Released, Settlement, WorkerInfo
+from queuekit.durations import Duration, seconds, whole
+from queuekit.errors import ConfigurationError, DriverError, DriverUnavailable, QueueClosed
+from queuekit.ids import new_id
+from queuekit.worker import verdict
+from queuekit.worker.attempt import Attempt
+from queuekit.worker.demand import Demand
+from queuekit.worker.leases import LeaseKeeper
+from queuekit.worker.runtime import Runtime
+from queuekit.worker.shares import Shares
+from queuekit.worker.slots import Slots
+from queuekit.worker.threads import Slot, ThreadExecutor
+from queuekit.worker.timeouts import Timeouts
+
+if TYPE_CHECKING:
+    from queuekit.queue import Queue
+    from queuekit.worker.loop import LoopExecutor
+    from queuekit.worker.processes import ProcessPool
+
+__all__ = ["Worker"]
+
+_log = logging.getLogger("queuekit.worker")
+WAIT = 1.0
+"""Seconds that an idle claim waits before it looks around."""
+OVERDUE = 0.2
+"""Seconds after which a job that was claimed and not started is given back: its slots turned out to be slow."""
+RETRY_FIRST, RETRY_MOST = 0.1, 5.0
+"""Seconds between tries to reach a backend that does not answer: doubling, for ever."""
+LAST_WORD = 2.0
+"""Seconds that interrupted handlers have to end before `stop` returns without them."""
+
+
+class Worker:
+    """Works off the queues of one `Queue` object, `concurrency` jobs at once.
+
+    1. The pump thread exchanges finished outcomes for new deliveries, in batches.
+    2. Executor threads (or the event loop, or child processes) run handlers.
+    3. The lease keeper renews every lease on a thread of its own.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        *,
+        concurrency: int = 10,
+        queues: Mapping[str, int] | Sequence[str] | None = None,
+        lease: Duration = 30,
+        name: str | None = None,
+    ) -> None:
+        self._queue = queue
+        self._driver = queue.driver
+        self._clock = queue.clock
+        self._concurrency = whole("concurrency", concurrency, least=1, most=10_000)
+        self._lease = _checked_lease(lease, self._driver.limits.longest_lease)
+        self._asked_queues = None if queues is None else Shares.of(queues)
+        self._shares = self._asked_queues or Shares.of([queue.default_queue])
+        self.id = name or f"{platform.node()}-{os.getpid()}-{new_id()[-8:]}"
+        if self._driver.limits.inline:
+            message = f"{self._driver.limits.name}:// runs jobs in their dispatcher: it needs no workers"
+            raise ConfigurationError(message)
+        self._runtime = Runtime(queue, self.id, progress=lambda attempt: self._keeper.progress_waits(attempt))
+        self._keeper = LeaseKeeper(
+            driver=self._driver,
+            features=queue.features,
+            runtime=self._runtime,
+            clock=self._clock,
+            lease=self._lease,
+            held=self._held_now,
+            describe=self._describe,
+            give_back=self._mark_give_back,
+        )
+        self._timeouts = Timeouts(self._runtime, self._clock, stuck=self._note_stuck)
+        self._threads = ThreadExecutor(self._concurrency, self._perform, name="queuekit-job")
+        self._loop: LoopExecutor | None = None
+        self._processes: ProcessPool | None = None
+        self._slots: Slots | None = None
+        self._demand = Demand(self._concurrency)
+        self._wakeup = Wakeup()
+        self._held: set[Attempt] = set()
+        self._finished: deque[Attempt] = deque()
+        self._lock = threading.Lock()
+        self._pump: threading.Thread | None = None
+        self._ready = threading.Event()
+        self._ended = threading.Event()
+        self._stopping = False
+        self._abandoned = False
+        self._started_at = 0.0
+        self._failures = 0
+        self.stuck = threading.Event()
+        """Set when a handler did not end after its timeout and the grace: a supervisor replaces such a process."""
+        self.done = 0
+        """Jobs settled so far."""
+
+    # ------------------------------------------------------------------------------------------------------- life
+
+    def start(self) -> Worker:
+        """Start working in the background. Idempotent, from any thread; a stopped worker cannot be started again."""
+        with self._lock:
+            if self._stopping:
+                message = "this worker was stopped; ask the queue for a new one"
+                raise ConfigurationError(message)
+            if self._pump is None:
+                self._pump = threading.Thread(target=self._run, name="queuekit-pump", daemon=True)
+                self._pump.start()
+        return self
+
+    def ready(self, timeout: Duration = 5) -> bool:
+        """Block until the backend is connected and the worker claims, at most `timeout` seconds; whether it is so."""
+        return self._ready.wait(seconds("timeout", timeout))
+
+    def stop(self, timeout: Duration = 30) -> list[str]:
+        """Stop in good order, and return the ids of jobs that still run.
+
+        Claims no more, gives back at once what has not started, waits up to `timeout` seconds for what runs, then
+        interrupts it. A handler that cannot be interrupted keeps its lease until it ends. Idempotent, from any thread.
+        """
+        grace = seconds("timeout", timeout)
+        with self._lock:
+            self._stopping = True
+            pump = self._pump
+        self._wakeup.set()
+        if pump is None:
+            return []
+        if not self._ended.wait(grace):
+            self._interrupt_all()
+            self._ended.wait(LAST_WORD)
+        return [attempt.delivery.message.id for attempt in self._held_now()]
+
+    def abandon(self) -> list[str]:
+        """Give every lease back, those of running handlers too: for a process that leaves at once. Returns their ids."""
+        self._abandoned = True
+        attempts = [attempt for attempt in self._held_now() if not attempt.finished]
+        for attempt in attempts:
+            attempt.lost = True
+        if attempts:
+            self._driver.settle([Released(attempt.delivery) for attempt in attempts])
+        return [attempt.delivery.message.id for attempt in attempts]
+
+    def __enter__(self) -> Worker:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def running(self) -> list[str]:
+        """Ids of the jobs whose handlers run now."""
+        return [a.delivery.message.id for a in self._held_now() if a.started and not a.finished]
+
+    # --------------------------------------------------------------------------------------------------- the pump
+
+    def _run(self) -> None:
+        try:
+            if self._open():
+                self._start_parts()
+                while not self._stopping:
+                    self._step()
+                self._release_unstarted()
+                self._finish_running()
+        except QueueClosed:
+            _log.warning("the queue was closed under its worker %s; leases run out by themselves", self.id)
+        except Exception:
+            _log.exception("the worker %s ended by an error", self.id)
+        finally:
+            self._stop_parts()
+
+    def _open(self) -> bool:
+        """Connect, with patience; False when the worker was stopped before it could."""
+        while not self._stopping:
+            try:
+                self._queue.open()
+                if self._asked_queues is None:
+                    self._shares = Shares.of(_all_queues(self._queue))
+                self._driver.prepare(self._shares.names)
+            except DriverUnavailable as error:
+                self._unavailable(error)
+            else:
+                return True
+        return False
+
+    def _start_parts(self) -> None:
+        kinds = {handler.is_async for handler in self._queue.handlers}
+        if kinds == {True, False}:
+            self._slots = Slots(self._concurrency)
+        self._threads.start()
+        self._started_at = self._clock.time()
+        self._guard(self._keeper.start)
+        self._queue.hooks.call("worker_start")
+        self._queue.events.emit("worker_started", worker=self.id)
+        self._ready.set()
+
+    def _step(self) -> None:
+        self._wakeup.clear()
+        attempts = self._drain()
+        self._give_back_overdue()
+        limit = self._limit()
+        try:
+            if attempts:
+                self._start(self._exchange(attempts, limit))
+            elif limit:
+                self._start(self._claim(limit))
+            else:
+                self._clock.wait(self._wakeup, OVERDUE)
+            self._available()
+        except DriverUnavailable as error:
+            self._unavailable(error)
+
+    def _limit(self) -> int:
+        limit = self._demand.limit(len(self._held), self._unstarted())
+        return min(limit, self._driver.limits.batch)
+
+    def _free(self) -> int:
+        running = self._threads.running + (0 if self._loop is None else self._loop.running)
+        return max(0, self._concurrency - running - self._unstarted())
+
+    def _unstarted(self) -> int:
+        return self._threads.unstarted + (0 if self._loop is None else self._loop.unstarted)
+
+    def _drain(self) -> list[Attempt]:
+        """Take what has finished; waits a little for more when plenty is still to be started."""
+        finished = self._finished
+        if not finished:
+            return []
+        linger = self._demand.linger(self._unstarted())
+        if linger:
+            time.sleep(linger)
+        attempts = [finished.popleft() for _ in range(min(len(finished), self._driver.limits.batch))]
+        if finished:
+            self._wakeup.set()
+        self._demand.measured(len(attempts), sum(attempt.duration for attempt in attempts))
+        return attempts
+
+    def _claim(self, limit: int) -> list[Delivery]:
+        return self._driver.claim(
+            self._shares.order(),
+            limit=limit,
+            lease=self._lease,
+            free=self._free(),
+            recover=self._may_recover(),
+            wait=WAIT,
+            wakeup=self._wakeup,
+        )
+
+    def _may_recover(self) -> bool:
+        return self._clock.monotonic() >= self._keeper.recover_from
+
+    def _exchange(self, attempts: list[Attempt], limit: int) -> list[Delivery]:
+        """Settle what has finished and claim more, in one round trip where the driver can."""
+        if any(attempt.progress is not None for attempt in attempts):
+            self._keeper.send_progress()
+        outcomes = [attempt.outcome for attempt in attempts if attempt.outcome is not None]
+        deliveries: list[Delivery] = []
+        try:
+            if limit and "exchange" in self._queue.features:
+                settled, deliveries = self._driver.exchange(  # type: ignore[attr-defined]  # the feature was checked
+                    outcomes,
+                    self._shares.order(),
+                    limit=limit,
+                    lease=self._lease,
+                    free=self._free(),
+                    recover=self._may_recover(),
+                )
+            else:
+                settled = self._driver.settle(outcomes)
+        except DriverError:
+            self._finished.extendleft(reversed(attempts))  # their leases are still renewed; they are settled later
+            raise
+        self._held.difference_update(attempts)
+        self.done += len(attempts)
+        if self._runtime.listening:
+            self._tell_settled(attempts, settled)
+        return deliveries
+
+    def _tell_settled(self, attempts: list[Attempt], settled: list[Settlement]) -> None:
+        answers = iter(settled)
+        for attempt in attempts:
+            if attempt.outcome is not None:
+                applied = next(answers) == "applied"
+                self._runtime.tell(attempt, "settled" if applied else "settle_lost")
+
+    def _start(self, deliveries: list[Delivery]) -> None:
+        """Hand deliveries to whatever runs their kind of handler."""
+        if not deliveries:
+            return
+        now = self._clock.monotonic()
+        end = now + self._lease
+        runtime = self._runtime
+        attempts = [Attempt(delivery, runtime, now) for delivery in deliveries]
+        for attempt in attempts:
+            attempt.lease_end = end
+        self._held.update(attempts)
+        if runtime.listening:
+            for attempt in attempts:
+                runtime.tell(attempt, "claimed")
+        asynchronous = [attempt for attempt in attempts if self._is_async(attempt)] if self._has_async() else []
+        if asynchronous:
+            self._event_loop().submit(asynchronous)
+            attempts = [attempt for attempt in attempts if not self._is_async(attempt)]
+        self._threads.submit(attempts)
+
+    def _has_async(self) -> bool:
+        return any(handler.is_async for handler in self._queue.handlers)
+
+    def _is_async(self, attempt: Attempt) -> bool:
+        handler = self._queue.handlers.get(attempt.delivery.message.type)
+        return handler is not None and handler.is_async
+
+    def _event_loop(self) -> LoopExecutor:
+        if self._loop is None:
+            from queuekit.worker.loop import LoopExecutor  # noqa: PLC0415 - asyncio costs what plain handlers never need
+
+            self._loop = LoopExecutor(
+                self._concurrency,
+                self._runtime,
+                before=self._before,
+                after=self._after,
+                slots=self._slots or Slots(self._concurrency),
+                name="queuekit-loop",
+            )
+            self._loop.start()
+        return self._loop
+
+    # ------------------------------------------------------------------------------------- one attempt, on its thread
+
+    def _perform(self, attempt: Attempt, slot: Slot) -> None:
+        """Bring one attempt to its outcome on an executor thread."""
+        slots = self._slots
+        if slots is not None:
+            slots.take()
+        try:
+            if self._before(attempt):
+                start = time.perf_counter()
+                outcome = self._run_handler(attempt, slot)
+                attempt.duration = time.perf_counter() - start
+                self._after(attempt, outcome)
+            else:
+                self._after(attempt, attempt.outcome)
+        finally:
+            if slots is not None:
+                slots.give()
+
+    def _before(self, attempt: Attempt) -> bool:
+        """Look once more whether it may start; if not, its outcome is set."""
+        attempt.started = True
+        if attempt.lost or attempt.lease_end <= self._clock.monotonic():
+            attempt.lost = True
+            return False
+        if attempt.give_back or self._stopping:
+            attempt.outcome = Released(attempt.delivery)
+            return False
+        attempt.outcome = self._runtime.judge(attempt)
+        if attempt.outcome is not None:
+            return False
+        timeout = attempt.policy.timeout
+        if timeout is not None:
+            attempt.ends_at = self._clock.time() + timeout
+        if self._runtime.listening:
+            self._runtime.tell(attempt, "started")
+        return True
+
+    def _run_handler(self, attempt: Attempt, slot: Slot) -> Outcome:
+        handler = attempt.handler
+        assert handler is not None
+        if handler.options.executor == "process":
+            return self._process_pool().run(attempt)
+        if attempt.policy.timeout is not None:
+            self._timeouts.watch(attempt, slot, attempt.policy.timeout)
+        attempt.stop = None
+        return slot.run(attempt, self._runtime)
+
+    def _process_pool(self) -> ProcessPool:
+        from queuekit.worker.processes import ProcessPool  # noqa: PLC0415 - multiprocessing costs what threads never need
+
+        with self._lock:
+            if self._processes is None:
+                self._processes = ProcessPool(self._runtime)
+            return self._processes
+
+    def _after(self, attempt: Attempt, outcome: Outcome | None) -> None:
+        """Hand an attempt's outcome to the pump."""
+        attempt.outcome = outcome
+        if self._runtime.listening and attempt.started:
+            _tell_outcome(self._runtime, attempt)
+        if attempt.policy.settle_now and outcome is not None:
+            self._settle_now(attempt, outcome)
+        attempt.finished = True
+        self._finished.append(attempt)
+        self._wakeup.set()
+
+    def _settle_now(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Settle before this thread goes on, for jobs with `settle="sync"`."""
+        try:
+            [answer] = self._driver.settle([outcome])
+        except DriverError as error:
+            _log.warning("job %s is settled later: %s", attempt.delivery.message.id, error)
+            return
+        attempt.outcome = None
+        self._runtime.tell(attempt, "settled" if answer == "applied" else "settle_lost")
+
+    # ------------------------------------------------------------------------------------------------- giving back
+
+    def _held_now(self) -> list[Attempt]:
+        while True:
+            try:
+                return list(self._held)
+            except RuntimeError:  # the pump changed the set meanwhile
+                continue
+
+    def _mark_give_back(self, attempts: Iterable[Attempt]) -> None:
+        for attempt in list(attempts):
+            attempt.give_back = True
+        self._wakeup.set()
+
+    def _give_back_overdue(self) -> None:
+        """Give back what slow slots will not start soon, and what stands in a queue that was paused."""
+        if not self._unstarted():
+            return
+        limit = self._clock.monotonic() - OVERDUE
+        waiting = [attempt for attempt in self._held_now() if not attempt.started]
+        if any(attempt.give_back or attempt.claimed_at < limit for attempt in waiting):
+            self._release(self._take_back())
+
+    def _take_back(self) -> list[Attempt]:
+        return [*self._threads.take_back(), *(() if self._loop is None else self._loop.take_back())]
+
+    def _release(self, attempts: list[Attempt]) -> None:
+        for attempt in attempts:
+            attempt.outcome = None if attempt.lost else Released(attempt.delivery)
+            attempt.finished = True
+            if attempt.outcome is not None:
+                self._runtime.tell(attempt, "released")
+        self._finished.extend(attempts)
+
+    def _release_unstarted(self) -> None:
+        self._release(self._take_back())
+        self._settle_finished()
+
+    def _finish_running(self) -> None:
+        while self._held and not self._abandoned:
+            self._wakeup.clear()
+            if not self._settle_finished():
+                self._clock.wait(self._wakeup, 0.1)
+
+    def _settle_finished(self) -> bool:
+        attempts = self._drain()
+        if not attempts:
+            return False
+        try:
+            self._exchange(attempts, 0)
+        except DriverUnavailable as error:
+            self._unavailable(error)
+        return True
+
+    def _interrupt_all(self) -> None:
+        """Interrupt every running handler: their jobs are given back when they end."""
+        for attempt in self._held_now():
+            attempt.give_back = True
+            if attempt.stop is not None:
+                attempt.stop()
+        for slot in self._threads.slots:
+            attempt_inside = slot.attempt
+            if attempt_inside is not None:
+                slot.interrupt(attempt_inside, verdict.Stopped)
+
+    def _note_stuck(self, attempt: Attempt) -> None:
+        _log.error("job %s did not end after its timeout; its slot stays taken", attempt.delivery.message.id)
+        self.stuck.set()
+
+    # ------------------------------------------------------------------------------------------------ the backend
+
+    def _unavailable(self, error: DriverError) -> None:
+        self._failures += 1
+        pause = min(RETRY_MOST, RETRY_FIRST * 2.0 ** min(self._failures - 1, 10))
+        if self._failures == 1:
+            self._queue.events.emit("driver_unavailable", worker=self.id, error=f"{type(error).__name__}: {error}")
+        _log.warning("the backend is unavailable (%s); next try in %.1f s", error, pause)
+        flag = Wakeup()
+        end = self._clock.monotonic() + pause
+        while not self._stopping and (left := end - self._clock.monotonic()) > 0:
+            self._clock.wait(flag, min(left, 0.2))
+
+    def _available(self) -> None:
+        if self._failures:
+            self._failures = 0
+            self._keeper.recover_from = self._clock.monotonic() + self._lease
+            self._queue.events.emit("driver_recovered", worker=self.id)
+            _log.warning("the backend is available again")
+
+    def _guard(self, call: Any) -> None:
+        try:
+            call()
+        except DriverUnavailable as error:
+            self._unavailable(error)
+
+    def _stop_parts(self) -> None:
+        try:
+            self._queue.hooks.call("worker_stop")
+        except Exception:
+            _log.exception("a worker_stop hook failed")
+        if self._ready.is_set():
+            self._keeper.stop()
+        self._timeouts.stop()
+        self._threads.stop()
+        self._threads.join(1.0)
+        if self._loop is not None:
+            self._loop.stop()
+            self._loop.join(1.0)
+        if self._processes is not None:
+            self._processes.close()
+        self._queue.events.emit("worker_stopped", worker=self.id)
+        self._ended.set()
+
+    def _describe(self) -> WorkerInfo:
+        return WorkerInfo(
+            id=self.id,
+            host=platform.node(),
+            pid=os.getpid(),
+            started_at=self._started_at,
+            queues=self._shares.names,
+            concurrency=self._concurrency,
+            running=tuple(self.running),
+            stopping=self._stopping,
+        )
+
+
+def _checked_lease(lease: Duration, longest: float | None) -> float:
+    value = seconds("lease", lease, zero=False)
+    if value < 0.05 or (longest is not None and value > longest):
+        most = "" if longest is None else f" and at most {longest}"
+        message = f"lease={lease!r} is refused: give at least 0.05 s{most}; 30 is usual"
+        raise ConfigurationError(message)
+    return value
+
+
+def _all_queues(queue: Queue) -> list[str]:
+    return list(dict.fromkeys([queue.default_queue, *queue.handlers.queues()]))
+
+
+def _tell_outcome(runtime: Runtime, attempt: Attempt) -> None:
+    outcome, took = attempt.outcome, attempt.duration
+    if outcome is None:
+        return
+    runtime.tell(attempt, "finished", duration=took)
+    match outcome:
+        case Done():
+            if outcome.result_error is not None:
+                runtime.tell(attempt, "result_error", reason=outcome.result_error)
+            runtime.tell(attempt, "completed", duration=took)
+        case Again():
+            runtime.tell(attempt, "retrying", delay=outcome.delay, error=_said(outcome))
+        case Released():
+            snoozed = outcome.successor is not None and attempt.envelope.strange == 0 and outcome.delay > 0
+            runtime.tell(attempt, "snoozed" if snoozed else "released", delay=outcome.delay)
+        case Dead():
+            runtime.tell(attempt, outcome.state, reason=outcome.reason, error=_said(outcome))
+
+
+def _said(outcome: Again | Dead) -> str | None:
+    error = outcome.error
+    return None if error is None else f"{error.kind}: {error.message}" if error.kind else error.reason
