@@ -1,0 +1,1 @@
+"""The catalogue of queuekit's guarantees, and what runs it against a driver."""
