@@ -100,7 +100,7 @@ class Coalescer:
         except PartialDispatch as error:
             for pending in group:
                 pending.resolve(_outcome_of(pending.message.id, error))
-        except BaseException as error:  # noqa: BLE001 - every error belongs to the tasks that await it
+        except BaseException as error:
             for pending in group:
                 pending.resolve(error)
         else:
@@ -127,5 +127,3 @@ def _outcome_of(id: str, error: PartialDispatch) -> Receipt | BaseException:
     if id in error.accepted:
         return Receipt(id, created=True)
     return error.failed.get(id) or error.unknown.get(id) or error
-
-

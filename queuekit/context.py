@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import logging
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -67,7 +68,7 @@ class JobContext:
         """The decoded payload as plain values."""
         return self._attempt.plain_payload()
 
-    def bind(self, type_: type[T]) -> T:
+    def bind(self, type_: builtins.type[T]) -> T:
         """Return the payload as a `type_`; raises `BadPayload`, which ends the job as failed, when it does not fit."""
         return self._attempt.bind(type_)
 

@@ -216,7 +216,9 @@ class Dispatcher:
         options: Options | None = None
         for job in jobs:
             if not isinstance(job, Job):
-                message = f"dispatch takes Job values, not {type(job).__name__}: use Job(type, payload) or handler.job(…)"
+                message = (
+                    f"dispatch takes Job values, not {type(job).__name__}: use Job(type, payload) or handler.job(…)"
+                )
                 raise ConfigurationError(message)
             if plan is None or job.options is not options or job.type != plan.type:
                 plan, options = self.plan(job.type, job.options), job.options
@@ -316,9 +318,7 @@ class Dispatcher:
             self._report(receipts, messages)
         return receipts
 
-    def _guarded(
-        self, messages: Sequence[Message], patience: Patience | None, send: Callable[..., T]
-    ) -> T:
+    def _guarded(self, messages: Sequence[Message], patience: Patience | None, send: Callable[..., T]) -> T:
         """Call a sending verb and translate what it says about its failure."""
         try:
             return send(messages, patience=patience)
@@ -378,9 +378,7 @@ def _partial(
 def unsupported(driver: Driver, feature: str, what: str, remedy: str) -> UnsupportedError:
     """Return the sentence that says which side lacks what, and what to do."""
     name = driver.limits.name
-    return UnsupportedError(
-        f"the {name} driver cannot {what}: {remedy}", driver=name, feature=feature, remedy=remedy
-    )
+    return UnsupportedError(f"the {name} driver cannot {what}: {remedy}", driver=name, feature=feature, remedy=remedy)
 
 
 _STORE = 'pair it with a store, as in Queue("{name}://…", store="redis://…"), or leave the option out'

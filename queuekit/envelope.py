@@ -92,7 +92,8 @@ class Template:
         for name in ("v", "id", "type", "payload"):
             fields.pop(name, None)
         self._constant = "".join(
-            f"{msgspec.json.encode(name).decode()}:{msgspec.json.encode(value).decode()}," for name, value in fields.items()
+            f"{msgspec.json.encode(name).decode()}:{msgspec.json.encode(value).decode()},"
+            for name, value in fields.items()
         )
 
     def body(self, id: str, payload: str, sent: float, deadline: float | None) -> str:

@@ -88,7 +88,9 @@ class Events:
     def add(self, observer: Observer) -> Callable[[], None]:
         """Listen from now on; call what is returned to stop."""
         if not callable(observer):
-            message = f"observer={observer!r} ({type(observer).__name__}) is refused: give a callable that takes an Event"
+            message = (
+                f"observer={observer!r} ({type(observer).__name__}) is refused: give a callable that takes an Event"
+            )
             raise ConfigurationError(message)
         self._observers = (*self._observers, observer)
         return lambda: self._remove(observer)

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["JobHandle"]
 
-R = TypeVar("R", covariant=True)
+R_co = TypeVar("R_co", covariant=True)
 FIRST_LOOK, SLOWEST_LOOK = 0.001, 0.05
 """Seconds between looks while waiting: from quick, for jobs of a millisecond, to what costs a backend nothing."""
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
-class JobHandle(Generic[R]):
+class JobHandle(Generic[R_co]):
     """One job by its id. Only `id` and `created` are known without asking the backend.
 
     Every other member needs the feature `browse` or `control` and raises `UnsupportedError` where the driver lacks it,
@@ -59,7 +59,7 @@ class JobHandle(Generic[R]):
             pause = min(pause * 2, SLOWEST_LOOK)
         return info
 
-    def result(self, timeout: Duration | None = None) -> R:
+    def result(self, timeout: Duration | None = None) -> R_co:
         """Wait, and return what the handler returned; raises `JobFailed`, `JobCancelled` or `TimeoutError`."""
         info = self.wait(timeout)
         if info.state == "failed":
@@ -73,19 +73,19 @@ class JobHandle(Generic[R]):
         if info.result_error is not None:
             message = f"job {self.id} completed, and its result was not kept: {info.result_error}"
             raise JobNotFound(message)
-        return cast("R", info.result)
+        return cast("R_co", info.result)
 
     def cancel(self) -> bool:
         """Ask for cancellation; False when the job has ended already. A running job is told, and may still complete."""
-        return self._queue.cancel(self.id)
+        return bool(self._queue.cancel(self.id))
 
     def retry(self) -> bool:
         """Start a failed or cancelled job over; False in any other state."""
-        return self._queue.retry(self.id)
+        return bool(self._queue.retry(self.id))
 
     def delete(self) -> bool:
         """Remove the job and its record; False while it runs."""
-        return self._queue.delete(self.id)
+        return bool(self._queue.delete(self.id))
 
     def __repr__(self) -> str:
         return f"JobHandle({self.id!r})"

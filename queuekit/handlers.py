@@ -28,7 +28,9 @@ class Handler:
 
     def __init__(self, name: str, fn: Callable[..., Any], options: Options) -> None:
         if not callable(fn):
-            message = f"handler={fn!r} ({type(fn).__name__}) of {name!r} is refused: give a function or another callable"
+            message = (
+                f"handler={fn!r} ({type(fn).__name__}) of {name!r} is refused: give a function or another callable"
+            )
             raise ConfigurationError(message)
         self.name = name
         self.fn = fn
@@ -180,12 +182,10 @@ def _model_error(error: ValueError) -> str:
 
 
 def _arguments_struct(name: str, parameters: list[inspect.Parameter], hints: Mapping[str, Any]) -> type:
-    required, optional = [], []
     fields: list[Any] = []
     for p in parameters:
         annotation = hints.get(p.name, Any)
         fields.append((p.name, annotation) if p.default is p.empty else (p.name, annotation, _default(p)))
-        (required if p.default is p.empty else optional).append(p.name)
     try:
         return msgspec.defstruct(
             f"{name} arguments", fields, forbid_unknown_fields=True, kw_only=True, gc=False, module=__name__
@@ -304,5 +304,3 @@ def decode_base64(encoded: bytes | msgspec.Raw) -> bytes:
         return decode_bytes(msgspec.json.decode(encoded, type=str))
     except (ValueError, msgspec.MsgspecError) as error:
         raise BadPayload(str(error)) from error
-
-

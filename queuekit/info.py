@@ -51,9 +51,7 @@ class JobPage(list[JobInfo]):
     next: str | None = None
 
 
-def job_info(
-    record: Record, codecs: dict[str, Codec], redact: Callable[[str, Any], Any] | None = None
-) -> JobInfo:
+def job_info(record: Record, codecs: dict[str, Codec], redact: Callable[[str, Any], Any] | None = None) -> JobInfo:
     """Build the public view of a record."""
     payload, headers = _payload(record, codecs)
     return JobInfo(

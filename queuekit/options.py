@@ -140,7 +140,9 @@ class Options(Struct, frozen=True, kw_only=True):
                 message = f"{first} and {second} contradict each other: {remedy}"
                 raise ConfigurationError(message)
         if self.delivery == "at_most_once" and self.retries:
-            message = f'delivery="at_most_once" never runs a job again, so retries={self.retries} is refused: use retries=0'
+            message = (
+                f'delivery="at_most_once" never runs a job again, so retries={self.retries} is refused: use retries=0'
+            )
             raise ConfigurationError(message)
         if not self.unique and (self.until is not None or self.on_conflict is not None):
             name = "until" if self.until is not None else "on_conflict"

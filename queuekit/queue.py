@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
 
 from queuekit.clock import Clock, SystemClock
 from queuekit.codec import Codec
@@ -143,7 +143,7 @@ class Queue:
             coalescer.close()
         self.driver.close()
 
-    def __enter__(self) -> Queue:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -169,7 +169,9 @@ class Queue:
                 raise self._lacks(feature, f"do what requires={feature!r} asks for")
 
     def _lacks(self, feature: str, what: str) -> ConfigurationError:
-        remedy = 'use an engine (memory://, sqlite://, redis://, postgresql://), or pair it with one: Queue(…, store="…")'
+        remedy = (
+            'use an engine (memory://, sqlite://, redis://, postgresql://), or pair it with one: Queue(…, store="…")'
+        )
         return unsupported(self.driver, feature, what, remedy)
 
     def _need(self, feature: str, what: str) -> Any:
@@ -192,9 +194,7 @@ class Queue:
     @overload
     def job(self, *, name: str | None = None, **options: Unpack[HandlerOptions]) -> Decorator: ...
 
-    def job(
-        self, fn: Callable[..., Any] | None = None, /, *, name: str | None = None, **options: Unpack[HandlerOptions]
-    ) -> Any:
+    def job(self, fn: Any = None, /, *, name: str | None = None, **options: Any) -> Any:  # type: ignore[misc]  # mypy #16760: Unpack
         """Register a function as the handler of a job type: `@queue.job` or `@queue.job(name="…", retries=5)`.
 
         The name defaults to the function's module and name. Raises `ConfigurationError` for bad options, a second
@@ -548,8 +548,9 @@ class Queue:
 
 def _answer(future: Future[None], call: Callable[[], None]) -> None:
     try:
-        future.set_result(call())
-    except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for the answer
+        call()
+        future.set_result(None)
+    except BaseException as error:
         future.set_exception(error)
 
 
@@ -562,9 +563,7 @@ def _checked_callables(option: str, values: Sequence[Any]) -> Sequence[Any]:
 
 
 def _refuse_store(driver: Driver) -> None:
-    message = (
-        f"store= pairs a transport (amqp://, sqs://) with an engine, and {driver.limits.name} needs none: leave store out"
-    )
+    message = f"store= pairs a transport (amqp://, sqs://) with an engine, and {driver.limits.name} needs none: leave store out"
     raise ConfigurationError(message)
 
 

@@ -129,9 +129,7 @@ class SqliteDriver:
         del queues
         self._read(lambda connection: connection.execute("SELECT 1").fetchone(), "asking for a sign of life")
 
-    def _write(
-        self, operation: Callable[[sqlite3.Connection], T], doing: str, patience: Patience | None = None
-    ) -> T:
+    def _write(self, operation: Callable[[sqlite3.Connection], T], doing: str, patience: Patience | None = None) -> T:
         return self._writer.write(operation, doing=doing, patience=patience)
 
     def _read(self, query: Callable[[sqlite3.Connection], T], doing: str) -> T:
@@ -292,9 +290,7 @@ class SqliteDriver:
 
     def count(self, queues: Sequence[str] | None = None) -> list[QueueCounts]:
         """Count jobs by state; see the contract."""
-        rows, paused = self._read(
-            lambda c: (c.execute(self._sql["count"]).fetchall(), self._paused(c)), "counting"
-        )
+        rows, paused = self._read(lambda c: (c.execute(self._sql["count"]).fetchall(), self._paused(c)), "counting")
         tally: dict[str, dict[str, Any]] = {name: {} for name in queues or ()}
         for queue, state, count, oldest in rows:
             if queues is None or queue in tally:
@@ -328,7 +324,7 @@ class SqliteDriver:
         if state in {"pending", "scheduled"}:
             self._finishing.finish(connection, seq, "cancelled", "cancelled", self._clock.time(), settled=0)
         elif state == "running":
-            connection.execute(f"UPDATE {self._jobs} SET cancel = 1 WHERE seq = ?", (seq,))  # noqa: S608
+            connection.execute(f"UPDATE {self._jobs} SET cancel = 1 WHERE seq = ?", (seq,))
 
     def retry(self, ids: Sequence[str]) -> list[State | None]:
         """Start jobs over; see the contract."""
@@ -347,7 +343,7 @@ class SqliteDriver:
     def _delete_one(self, connection: sqlite3.Connection, row: tuple[Any, ...]) -> None:
         seq, state, key, limit_key, scope, id = row[0], row[2], row[3], row[4], row[5], row[1]
         if state != "running":
-            connection.execute(f"DELETE FROM {self._jobs} WHERE seq = ?", (seq,))  # noqa: S608
+            connection.execute(f"DELETE FROM {self._jobs} WHERE seq = ?", (seq,))
         if state in {"pending", "scheduled"}:
             self._finishing.let_go(connection, id, key, limit_key, scope)
 
@@ -358,7 +354,7 @@ class SqliteDriver:
             before: list[State | None] = []
             for id in ids:
                 row = connection.execute(
-                    f"SELECT seq, id, state, key, limit_key, scope FROM {self._jobs} WHERE id = ?",  # noqa: S608
+                    f"SELECT seq, id, state, key, limit_key, scope FROM {self._jobs} WHERE id = ?",
                     (id,),
                 ).fetchone()
                 before.append(None if row is None else row[2])
@@ -372,16 +368,18 @@ class SqliteDriver:
 
     def requested(self) -> list[str]:
         """Return running jobs to be cancelled; see the contract."""
-        text = f"SELECT id FROM {self._jobs} WHERE cancel = 1"  # noqa: S608
+        text = f"SELECT id FROM {self._jobs} WHERE cancel = 1"
         return [row[0] for row in self._read(lambda c: c.execute(text).fetchall(), "looking for cancellations")]
 
     def pause(self, queue: str) -> None:
         """Stop lending from a queue; see the contract."""
-        self._write(lambda c: c.execute(f'INSERT OR IGNORE INTO "{self.namespace}.paused" VALUES (?)', (queue,)), "pausing")  # noqa: S608
+        self._write(
+            lambda c: c.execute(f'INSERT OR IGNORE INTO "{self.namespace}.paused" VALUES (?)', (queue,)), "pausing"
+        )
 
     def resume(self, queue: str) -> None:
         """Lend from a queue again; see the contract."""
-        self._write(lambda c: c.execute(f'DELETE FROM "{self.namespace}.paused" WHERE queue = ?', (queue,)), "resuming")  # noqa: S608
+        self._write(lambda c: c.execute(f'DELETE FROM "{self.namespace}.paused" WHERE queue = ?', (queue,)), "resuming")
         self._wake()
 
     def paused(self) -> list[str]:
@@ -389,18 +387,18 @@ class SqliteDriver:
         return sorted(self._read(self._paused, "looking for pauses"))
 
     def _paused(self, connection: sqlite3.Connection) -> set[str]:
-        return {row[0] for row in connection.execute(f'SELECT queue FROM "{self.namespace}.paused"')}  # noqa: S608
+        return {row[0] for row in connection.execute(f'SELECT queue FROM "{self.namespace}.paused"')}
 
     def purge(self, queue: str) -> int:
         """Empty a queue; see the contract."""
 
         def empty(connection: sqlite3.Connection) -> int:
             rows = connection.execute(
-                f"SELECT id, key, limit_key, scope, seq FROM {self._jobs} WHERE queue = ? AND state IN ('pending', 'scheduled')",  # noqa: S608
+                f"SELECT id, key, limit_key, scope, seq FROM {self._jobs} WHERE queue = ? AND state IN ('pending', 'scheduled')",
                 (queue,),
             ).fetchall()
             connection.execute(
-                f"DELETE FROM {self._jobs} WHERE seq IN (SELECT value FROM json_each(?))",  # noqa: S608
+                f"DELETE FROM {self._jobs} WHERE seq IN (SELECT value FROM json_each(?))",
                 (listed(row[4] for row in rows),),
             )
             for row in rows:
@@ -413,9 +411,7 @@ class SqliteDriver:
 
     def report(self, reports: Sequence[Progress]) -> list[bool]:
         """Store progress; see the contract."""
-        text = (
-            f"UPDATE {self._jobs} SET percent = ?, step = ? WHERE seq = ? AND token = ? AND state = 'running'"  # noqa: S608
-        )
+        text = f"UPDATE {self._jobs} SET percent = ?, step = ? WHERE seq = ? AND token = ? AND state = 'running'"
 
         def store(connection: sqlite3.Connection) -> list[bool]:
             values = [(r.percent, r.step, r.delivery.receipt, r.delivery.token) for r in reports]
@@ -434,19 +430,20 @@ class SqliteDriver:
         wall, table = self._clock.time(), f'"{self.namespace}.workers"'
 
         def store(connection: sqlite3.Connection) -> None:
-            connection.execute(f"DELETE FROM {table} WHERE id = ? OR until <= ?", (worker.id, wall))  # noqa: S608
+            connection.execute(f"DELETE FROM {table} WHERE id = ? OR until <= ?", (worker.id, wall))
             if ttl > 0:
                 info = msgspec.json.encode(worker).decode()
-                connection.execute(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", (worker.id, info, wall, wall + ttl))  # noqa: S608
+                connection.execute(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", (worker.id, info, wall, wall + ttl))
 
         self._write(store, "giving a sign of life")
 
     def workers(self) -> list[WorkerInfo]:
         """Return live workers; see the contract."""
-        text = f'SELECT info, seen_at FROM "{self.namespace}.workers" WHERE until > ?'  # noqa: S608
+        text = f'SELECT info, seen_at FROM "{self.namespace}.workers" WHERE until > ?'
         rows = self._read(lambda c: c.execute(text, (self._clock.time(),)).fetchall(), "listing workers")
         return [
-            msgspec.structs.replace(msgspec.json.decode(info, type=WorkerInfo), seen_at=seen_at) for info, seen_at in rows
+            msgspec.structs.replace(msgspec.json.decode(info, type=WorkerInfo), seen_at=seen_at)
+            for info, seen_at in rows
         ]
 
     def migrations(self) -> list[str]:
@@ -472,7 +469,7 @@ class SqliteDriver:
             for receipt in receipts:
                 if receipt.created:
                     connection.execute(
-                        f"UPDATE {self._jobs} SET ready = 0, held = 'rate', due = ? WHERE id = ? AND ready = 1",  # noqa: S608
+                        f"UPDATE {self._jobs} SET ready = 0, held = 'rate', due = ? WHERE id = ? AND ready = 1",
                         (wall + publish_within, receipt.id),
                     )
             return receipts
@@ -486,13 +483,13 @@ class SqliteDriver:
             now, wall = self._clock.monotonic(), self._clock.time()
             self._lending.promote(connection, now=now, wall=wall, recover=True)
             rows = connection.execute(
-                f"SELECT seq, id, queue, type, body, extra, rank FROM {self._jobs} "  # noqa: S608
+                f"SELECT seq, id, queue, type, body, extra, rank FROM {self._jobs} "
                 "WHERE (ready = 1 OR (recovered = 1 AND state = 'pending' AND held IS NULL)) "
                 f'AND queue NOT IN (SELECT queue FROM "{self.namespace}.paused") ORDER BY rank, seq LIMIT ?',
                 (limit,),
             ).fetchall()
             connection.execute(
-                f"UPDATE {self._jobs} SET ready = 0, recovered = 0, held = 'rate', due = ? "  # noqa: S608
+                f"UPDATE {self._jobs} SET ready = 0, recovered = 0, held = 'rate', due = ? "
                 "WHERE seq IN (SELECT value FROM json_each(?))",
                 (wall + again_after, listed(row[0] for row in rows)),
             )

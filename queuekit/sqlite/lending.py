@@ -63,7 +63,7 @@ class Lending:
                 connection.execute(self._sql["next_of_limit"], (limit_key,))
 
     def _unpaused(self, connection: sqlite3.Connection, queues: Sequence[str]) -> list[str]:
-        paused = {row[0] for row in connection.execute(f'SELECT queue FROM "{self._ns}.paused"')}  # noqa: S608
+        paused = {row[0] for row in connection.execute(f'SELECT queue FROM "{self._ns}.paused"')}
         return [queue for queue in queues if queue not in paused]
 
     def _recovered(
@@ -116,30 +116,30 @@ class Lending:
 
     def _running(self, connection: sqlite3.Connection, key: str) -> int:
         [count] = connection.execute(
-            f'SELECT count(*) FROM "{self._ns}.jobs" WHERE limit_key = ? AND state = \'running\' AND finished_at IS NULL',  # noqa: S608
+            f"SELECT count(*) FROM \"{self._ns}.jobs\" WHERE limit_key = ? AND state = 'running' AND finished_at IS NULL",
             (key,),
         ).fetchone()
         return int(count)
 
     def _hold(self, connection: sqlite3.Connection, seq: int, held: str, due: float | None) -> None:
         connection.execute(
-            f'UPDATE "{self._ns}.jobs" SET ready = 0, recovered = 0, held = ?, due = ? WHERE seq = ?',  # noqa: S608
+            f'UPDATE "{self._ns}.jobs" SET ready = 0, recovered = 0, held = ?, due = ? WHERE seq = ?',
             (held, due, seq),
         )
 
     def _take_grant(self, connection: sqlite3.Connection, rate: Rate, now: float) -> float | None:
         """Take one grant of a sliding window; None when granted, else the moment at which to try again."""
         table = f'"{self._ns}.grants"'
-        connection.execute(f"DELETE FROM {table} WHERE rate_key = ? AND at <= ?", (rate.key, now - rate.period))  # noqa: S608
+        connection.execute(f"DELETE FROM {table} WHERE rate_key = ? AND at <= ?", (rate.key, now - rate.period))
         count, oldest = connection.execute(
-            f"SELECT count(*), min(at) FROM {table} WHERE rate_key = ?",  # noqa: S608
+            f"SELECT count(*), min(at) FROM {table} WHERE rate_key = ?",
             (rate.key,),
         ).fetchone()
         if count < rate.limit:
-            connection.execute(f"INSERT INTO {table} (rate_key, at) VALUES (?, ?)", (rate.key, now))  # noqa: S608
+            connection.execute(f"INSERT INTO {table} (rate_key, at) VALUES (?, ?)", (rate.key, now))
             return None
         [waiting] = connection.execute(
-            f'SELECT count(*) FROM "{self._ns}.jobs" WHERE rate_key = ? AND held = \'rate\'',  # noqa: S608
+            f"SELECT count(*) FROM \"{self._ns}.jobs\" WHERE rate_key = ? AND held = 'rate'",
             (rate.key,),
         ).fetchone()
         return float(oldest) + rate.period * (1 + waiting // rate.limit)
@@ -160,7 +160,7 @@ class Lending:
         unique = msgspec.json.decode(row[5], type=Message).unique
         if unique is not None and unique.until == "start":
             connection.execute(
-                f'DELETE FROM "{self._ns}.uniques" WHERE scope = ? AND id = ?',  # noqa: S608
+                f'DELETE FROM "{self._ns}.uniques" WHERE scope = ? AND id = ?',
                 (unique.scope, row[1]),
             )
 
@@ -170,7 +170,7 @@ class Lending:
         """Lend one job by name, for pairing."""
         row = connection.execute(
             "SELECT seq, id, queue, type, body, extra, rank, attempt, generation, recovered, state, held "
-            f'FROM "{self._ns}.jobs" WHERE id = ?',  # noqa: S608
+            f'FROM "{self._ns}.jobs" WHERE id = ?',
             (id,),
         ).fetchone()
         if row is None:
@@ -204,7 +204,7 @@ class Finishing:
     ) -> None:
         """End a job."""
         id, key, limit_key, scope, extra = connection.execute(
-            f'SELECT id, key, limit_key, scope, extra FROM "{self._ns}.jobs" WHERE seq = ?',  # noqa: S608
+            f'SELECT id, key, limit_key, scope, extra FROM "{self._ns}.jobs" WHERE seq = ?',
             (seq,),
         ).fetchone()
         retain = retain_of(extra, state)
@@ -223,7 +223,7 @@ class Finishing:
             },
         )
         if retain <= 0:
-            connection.execute(f'DELETE FROM "{self._ns}.jobs" WHERE seq = ?', (seq,))  # noqa: S608
+            connection.execute(f'DELETE FROM "{self._ns}.jobs" WHERE seq = ?', (seq,))
         self.let_go(connection, id, key, limit_key, scope)
 
     def let_go(
@@ -231,7 +231,7 @@ class Finishing:
     ) -> None:
         """Free what an unfinished job held: its unique scope, its key's turn, its place in a limit."""
         if scope is not None:
-            connection.execute(f'DELETE FROM "{self._ns}.uniques" WHERE scope = ? AND id = ?', (scope, id))  # noqa: S608
+            connection.execute(f'DELETE FROM "{self._ns}.uniques" WHERE scope = ? AND id = ?', (scope, id))
         if key is not None:
             connection.execute(self._sql["next_of_key"], (key,))
         if limit_key is not None:

@@ -69,7 +69,7 @@ class Sending:
 
     def _send_one(self, connection: sqlite3.Connection, message: Message, wall: float) -> Receipt:
         unique = message.unique
-        known = connection.execute(f"SELECT 1 FROM {self._jobs} WHERE id = ?", (message.id,)).fetchone()  # noqa: S608 - the table's name
+        known = connection.execute(f"SELECT 1 FROM {self._jobs} WHERE id = ?", (message.id,)).fetchone()
         if known is not None:
             return Receipt(message.id, created=False)
         if unique is not None:
@@ -78,14 +78,14 @@ class Sending:
                 return self._conflict(connection, holder, message, wall)
             until = None if unique.ttl is None else wall + unique.ttl
             connection.execute(
-                f"INSERT OR REPLACE INTO {self._uniques} (scope, id, until) VALUES (?, ?, ?)",  # noqa: S608
+                f"INSERT OR REPLACE INTO {self._uniques} (scope, id, until) VALUES (?, ?, ?)",
                 (unique.scope, message.id, until),
             )
         return Receipt(message.id, created=self.store(connection, message, wall))
 
     def _holder(self, connection: sqlite3.Connection, scope: str, wall: float) -> tuple[Any, ...] | None:
         row: tuple[Any, ...] | None = connection.execute(
-            f"SELECT j.seq, j.id, j.state, j.attempt, j.extra FROM {self._uniques} u JOIN {self._jobs} j ON j.id = u.id "  # noqa: S608
+            f"SELECT j.seq, j.id, j.state, j.attempt, j.extra FROM {self._uniques} u JOIN {self._jobs} j ON j.id = u.id "
             "WHERE u.scope = ? AND (u.until IS NULL OR u.until > ?) AND j.finished_at IS NULL",
             (scope, wall),
         ).fetchone()
@@ -99,12 +99,12 @@ class Sending:
         if message.unique is None or message.unique.on_conflict != "replace" or not untouched:
             return Receipt(id, created=False)
         old = msgspec.json.decode(extra, type=Message)
-        connection.execute(f"UPDATE {self._jobs} SET finished_at = 0, ready = 0, due = NULL WHERE seq = ?", (seq,))  # noqa: S608
+        connection.execute(f"UPDATE {self._jobs} SET finished_at = 0, ready = 0, due = NULL WHERE seq = ?", (seq,))
         if old.key is not None:
             connection.execute(self._sql["next_of_key"], (old.key,))
         row = self._row(connection, msgspec.structs.replace(message, id=id, unique=old.unique), wall)
         connection.execute(
-            f"UPDATE {self._jobs} SET finished_at = NULL, body = :body, type = :type, extra = :extra, rank = :rank, key = :key, "  # noqa: S608
+            f"UPDATE {self._jobs} SET finished_at = NULL, body = :body, type = :type, extra = :extra, rank = :rank, key = :key, "
             "limit_key = :limit_key, rate_key = :rate_key, due = :due, "
             "state = CASE WHEN :due IS NULL THEN 'pending' ELSE 'scheduled' END, ready = (:due IS NULL AND NOT :behind), "
             "held = CASE WHEN :due IS NULL AND :behind THEN 'key' END WHERE id = :id",

@@ -37,9 +37,7 @@ class Settling:
         self._sending = sending
         self._finishing = Finishing(statements, namespace)
 
-    def settle(
-        self, connection: sqlite3.Connection, outcomes: Sequence[Outcome], wall: float
-    ) -> list[Settlement]:
+    def settle(self, connection: sqlite3.Connection, outcomes: Sequence[Outcome], wall: float) -> list[Settlement]:
         """Apply the outcomes whose token still is the newest."""
         rows = self._rows(connection, [outcome.delivery for outcome in outcomes])
         settled: set[int] = set()
@@ -112,7 +110,7 @@ class Settling:
         """Return what a successor changes: its body, concurrency and rate."""
         if successor is None:
             return {"body": None, "extra": None, "limit_key": None, "rate_key": None}
-        [extra] = connection.execute(f'SELECT extra FROM "{self._ns}.jobs" WHERE seq = ?', (seq,)).fetchone()  # noqa: S608
+        [extra] = connection.execute(f'SELECT extra FROM "{self._ns}.jobs" WHERE seq = ?', (seq,)).fetchone()
         old = successor if extra is None else msgspec.json.decode(extra, type=Message)
         new = msgspec.structs.replace(old, concurrency=successor.concurrency, rate=successor.rate)
         return {
@@ -125,7 +123,7 @@ class Settling:
     def _errors(self, connection: sqlite3.Connection, seq: int, error: Failure | None) -> str | None:
         if error is None:
             return None
-        [text] = connection.execute(f'SELECT errors FROM "{self._ns}.jobs" WHERE seq = ?', (seq,)).fetchone()  # noqa: S608
+        [text] = connection.execute(f'SELECT errors FROM "{self._ns}.jobs" WHERE seq = ?', (seq,)).fetchone()
         kept = (*errors_of(text), error)[-MAX_ERRORS:]
         return msgspec.json.encode(kept).decode()
 
@@ -134,7 +132,7 @@ class Settling:
     ) -> list[Extension]:
         """Renew the leases that have not run out."""
         rows = self._rows(connection, deliveries)
-        paused = {row[0] for row in connection.execute(f'SELECT queue FROM "{self._ns}.paused"')}  # noqa: S608
+        paused = {row[0] for row in connection.execute(f'SELECT queue FROM "{self._ns}.paused"')}
         answers: list[Extension] = []
         held: list[int] = []
         for delivery in deliveries:
@@ -163,5 +161,9 @@ def _judge(row: tuple[Any, ...] | None, delivery: Delivery, settled: set[int]) -
 def _is_plain(row: tuple[Any, ...], outcome: Outcome) -> bool:
     """Whether one statement for many can complete this job."""
     return (
-        type(outcome) is Done and bool(row[10]) and not row[9] and outcome.result is None and outcome.result_error is None
+        type(outcome) is Done
+        and bool(row[10])
+        and not row[9]
+        and outcome.result is None
+        and outcome.result_error is None
     )

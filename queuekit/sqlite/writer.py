@@ -55,9 +55,7 @@ class Writer:
         with self._lock, sqlite_errors(self._path, doing=doing):
             return query(self._connected())
 
-    def write(
-        self, operation: Callable[[sqlite3.Connection], T], *, doing: str, patience: Patience | None = None
-    ) -> T:
+    def write(self, operation: Callable[[sqlite3.Connection], T], *, doing: str, patience: Patience | None = None) -> T:
         """Run an operation in a transaction, together with those of other threads; returns after its commit."""
         if patience is not None:
             return self._write_patiently(operation, doing, patience)
@@ -86,7 +84,7 @@ class Writer:
                 results = self._transaction([wish.operation for wish in wishes])
             for wish, result in zip(wishes, results, strict=True):
                 wish.result = result
-        except BaseException as error:  # noqa: BLE001 - it belongs to the threads whose operations these are
+        except BaseException as error:
             if len(wishes) == 1 or isinstance(error, DriverUnavailable):
                 for wish in wishes:
                     wish.error = error
@@ -100,7 +98,7 @@ class Writer:
             try:
                 with sqlite_errors(self._path, doing=doing):
                     [wish.result] = self._transaction([wish.operation])
-            except BaseException as error:  # noqa: BLE001 - it belongs to the thread whose operation this is
+            except BaseException as error:
                 wish.error = error
 
     def _transaction(

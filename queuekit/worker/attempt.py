@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -100,7 +101,7 @@ class Attempt:
 
     def report(self, percent: float, step: str | None) -> None:
         """Note progress; the lease keeper sends it."""
-        if isinstance(percent, bool) or not isinstance(percent, int | float) or percent != percent:
+        if isinstance(percent, bool) or not isinstance(percent, int | float) or math.isnan(percent):
             message = f"progress({percent!r}) is refused: give a number from 0 to 100"
             raise BadPayload(message, job_id=self.delivery.message.id, reason="error")
         self.progress = (min(100.0, max(0.0, float(percent))), step)

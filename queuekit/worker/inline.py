@@ -76,7 +76,7 @@ def _on_a_loop(runtime: Runtime, attempt: Attempt) -> Outcome:
             async with asyncio.timeout(attempt.policy.timeout):
                 value = await runtime.run_async(attempt, runtime.call_for(attempt))
             outcomes.append(verdict.of_result(attempt, value))
-        except BaseException as error:  # noqa: BLE001 - a handler may raise anything, and its job must get an outcome
+        except BaseException as error:
             outcomes.append(verdict.of_error(attempt, error))
 
     thread = threading.Thread(target=lambda: asyncio.run(run()), name="queuekit-inline")
@@ -99,5 +99,3 @@ def _report(queue: Queue, attempt: Attempt) -> None:
     if "records" in queue.features and attempt.progress is not None:
         queue.driver.report([Progress(attempt.delivery, *attempt.progress)])  # type: ignore[attr-defined]
         attempt.progress = None
-
-

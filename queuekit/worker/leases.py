@@ -82,9 +82,7 @@ class LeaseKeeper:
         attempts = [attempt for attempt in list(self._dirty) if attempt.progress is not None]
         self._dirty.difference_update(attempts)
         if attempts and "records" in self._features:
-            reports = [
-                Progress(attempt.delivery, *progress) for attempt in attempts if (progress := attempt.progress)
-            ]
+            reports = [Progress(attempt.delivery, *progress) for attempt in attempts if (progress := attempt.progress)]
             for attempt in attempts:
                 attempt.progress = None
             self._driver.report(reports)  # type: ignore[attr-defined]  # the feature was checked

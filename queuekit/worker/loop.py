@@ -115,7 +115,7 @@ class LoopExecutor:
                 outcome = await self._outcome(attempt)
             else:
                 outcome = attempt.outcome
-        except BaseException as error:  # noqa: BLE001 - a handler may raise anything, and its job must get an outcome
+        except BaseException as error:
             outcome = verdict.of_error(attempt, error)
         self._after(attempt, outcome)
 
@@ -138,5 +138,5 @@ class LoopExecutor:
             late = JobTimeout(f"the attempt ran longer than its timeout of {timeout} s")
             late.__cause__ = error
             return verdict.of_error(attempt, late)
-        except BaseException as error:  # noqa: BLE001 - see _run
+        except BaseException as error:
             return verdict.of_error(attempt, error)

@@ -95,7 +95,9 @@ class ProcessPool:
             child.kill()
             attempt.timed_out = True
             self._runtime.tell(attempt, "timed_out", reason=f"{attempt.policy.timeout} s")
-            late = JobTimeout(f"the attempt ran longer than its timeout of {attempt.policy.timeout} s; its process was killed")
+            late = JobTimeout(
+                f"the attempt ran longer than its timeout of {attempt.policy.timeout} s; its process was killed"
+            )
             return verdict.of_error(attempt, late)
         with self._lock:
             self._free.append(child)
@@ -237,7 +239,7 @@ def _run(attempt: Attempt, names: tuple[str, str, str]) -> Outcome:
         if attempt.handler.wants_context:
             args = (attempt.context(), *args)
         outcome = verdict.of_result(attempt, attempt.handler.fn(*args, **kwargs))
-    except BaseException as error:  # noqa: BLE001 - a handler may raise anything, and its job must get an outcome
+    except BaseException as error:
         attempt.policy.max_attempts, attempt.policy.backoff = sys.maxsize, Backoff("constant", BY_POLICY, max=BY_POLICY)
         outcome = verdict.of_error(attempt, error)
     return outcome

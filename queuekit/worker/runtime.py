@@ -15,9 +15,10 @@ from queuekit.durations import refuse
 from queuekit.envelope import Undecodable, UnknownVersion, decode
 from queuekit.errors import BadPayload
 from queuekit.events import EventKind
+from queuekit.signals import Cancel
 from queuekit.worker import verdict
 from queuekit.worker.attempt import Attempt
-from queuekit.worker.policy import PLAIN, Policy, plain
+from queuekit.worker.policy import Policy, plain
 
 if TYPE_CHECKING:
     from queuekit.queue import Queue
@@ -88,7 +89,7 @@ class Runtime:
     def _may_not_start(self, attempt: Attempt) -> Outcome | None:
         policy = attempt.policy
         if attempt.cancelled:
-            return verdict.of_error(attempt, verdict.Cancel("cancelled"))
+            return verdict.of_error(attempt, Cancel("cancelled"))
         if attempt.number > policy.max_attempts:
             return verdict.lost_too_often(attempt)
         deadline = attempt.envelope.deadline
@@ -178,7 +179,7 @@ class Runtime:
         try:
             call = self.call_for(attempt)
             return verdict.of_result(attempt, self._in_context(attempt, call))
-        except BaseException as error:  # noqa: BLE001 - a handler may raise anything, and its job must get an outcome
+        except BaseException as error:
             return verdict.of_error(attempt, error)
 
     def _in_context(self, attempt: Attempt, call: Callable[[], Any]) -> Any:

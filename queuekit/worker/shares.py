@@ -23,7 +23,9 @@ class Shares:
     def of(cls, queues: Mapping[str, int] | Sequence[str]) -> Shares:
         """Check what a caller gave: names with weights, or names."""
         if isinstance(queues, str):
-            message = f'queues={queues!r} is refused: give a list of names, or a mapping such as {{"high": 3, "default": 1}}'
+            message = (
+                f'queues={queues!r} is refused: give a list of names, or a mapping such as {{"high": 3, "default": 1}}'
+            )
             raise ConfigurationError(message)
         weights = dict(queues) if isinstance(queues, Mapping) else dict.fromkeys(queues, 1)
         if not weights:

@@ -43,7 +43,7 @@ class Slot:
         self.attempt = attempt
         try:
             outcome = runtime.run_plain(attempt)
-        except BaseException as error:  # noqa: BLE001 - interrupted after the handler, while its outcome was judged
+        except BaseException as error:
             outcome = verdict.of_error(attempt, error)
         self._leave()
         return outcome
@@ -87,9 +87,7 @@ class ThreadExecutor:
         for index in range(self._size):
             slot = Slot()
             self.slots.append(slot)
-            thread = threading.Thread(
-                target=self._work, args=(index, slot), name=f"{self._name}-{index}", daemon=True
-            )
+            thread = threading.Thread(target=self._work, args=(index, slot), name=f"{self._name}-{index}", daemon=True)
             self._threads.append(thread)
             thread.start()
 

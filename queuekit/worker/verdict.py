@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from queuekit import envelope as envelopes
+from queuekit.backoff import DEFAULT_BACKOFF
 from queuekit.codec import encode_json
 from queuekit.contract import Again, Dead, Done, Failure, Outcome, Released
 from queuekit.errors import BadPayload, ConfigurationError, JobCancelled, JobTimeout
 from queuekit.signals import Cancel, Fail, Retry, Snooze
-from queuekit.worker.policy import DEFAULT_BACKOFF
 
 if TYPE_CHECKING:
     from queuekit.worker.attempt import Attempt

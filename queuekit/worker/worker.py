@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from queuekit.clock import Wakeup
 from queuekit.contract import Again, Dead, Delivery, Done, Outcome, Released, Settlement, WorkerInfo
@@ -72,7 +72,7 @@ class Worker:
         if self._driver.limits.inline:
             message = f"{self._driver.limits.name}:// runs jobs in their dispatcher: it needs no workers"
             raise ConfigurationError(message)
-        self._runtime = Runtime(queue, self.id, progress=lambda attempt: self._keeper.progress_waits(attempt))
+        self._runtime = Runtime(queue, self.id, progress=self._note_progress)
         self._keeper = LeaseKeeper(
             driver=self._driver,
             features=queue.features,
@@ -150,8 +150,9 @@ class Worker:
             self._driver.settle([Released(attempt.delivery) for attempt in attempts])
         return [attempt.delivery.message.id for attempt in attempts]
 
-    def __enter__(self) -> Worker:
-        return self.start()
+    def __enter__(self) -> Self:
+        self.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
@@ -475,6 +476,9 @@ class Worker:
             attempt_inside = slot.attempt
             if attempt_inside is not None:
                 slot.interrupt(attempt_inside, verdict.Stopped)
+
+    def _note_progress(self, attempt: Attempt) -> None:
+        self._keeper.progress_waits(attempt)
 
     def _note_stuck(self, attempt: Attempt) -> None:
         _log.error("job %s did not end after its timeout; its slot stays taken", attempt.delivery.message.id)
