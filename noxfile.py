@@ -1,0 +1,116 @@
+"""Sessions for one check at a time and for CI's matrix; `./scripts/test` runs the gate's checks in one environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10"
+nox.options.sessions = ["lint", "types", "tests", "catalogue"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+
+MAIN = "3.11"
+PYTHONS = [MAIN, "3.12", "3.13"]
+DRIVERS = ["memory", "sqlite"]
+PYTEST = ["pytest", "-n", "2"]
+CATALOGUE = [*PYTEST, "-p", "queuekit_integration", "integration/catalogue"]
+UNIT = ["tests", "--ignore=tests/test_docs.py"]
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install both distributions editable, with the pinned tools of some groups."""
+    session.install("--constraint", "constraints.txt", "--upgrade", "pip")
+    wanted = [word for group in groups for word in ("--group", group)]
+    session.install("--constraint", "constraints.txt", *wanted, "--editable", ".", "--editable", "integration")
+
+
+def script(session: nox.Session, name: str, *arguments: str) -> None:
+    """Run a script of this repository, or say that it is missing."""
+    if not Path(name).is_file():
+        session.error(f"{name} does not exist: this session has nothing to run")
+    session.run("python", name, *arguments, *session.posargs)
+
+
+@nox.session(python=MAIN)
+def lint(session: nox.Session) -> None:
+    """Check the format, every rule of ruff, and the layers."""
+    install(session, "lint")
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("lint-imports")
+
+
+@nox.session(python=MAIN)
+def types(session: nox.Session) -> None:
+    """Check the types with mypy --strict; `nox -s types -- basedpyright` asks for the second opinion."""
+    install(session, "types")
+    session.run("mypy")
+    if "basedpyright" in session.posargs:
+        session.install("--group", "pyright")
+        session.run("basedpyright", "queuekit")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the unit tests, and the tests of the proof kernel."""
+    install(session, "types", "test")
+    session.run(*PYTEST, *UNIT, "integration/kernel", *session.posargs)
+
+
+@nox.session(python=MAIN)
+@nox.parametrize("driver", DRIVERS)
+def catalogue(session: nox.Session, driver: str) -> None:
+    """Run every scenario on one driver."""
+    install(session, "test")
+    session.run(*CATALOGUE, "--queuekit-driver", driver, *session.posargs)
+
+
+@nox.session(python=MAIN)
+def race(session: nox.Session) -> None:
+    """Run unit tests and catalogue with threads that change hands every microsecond."""
+    install(session, "types", "test")
+    session.run(*CATALOGUE, *UNIT, *session.posargs, env={"QUEUEKIT_SWITCH_INTERVAL": "1e-6"})
+
+
+@nox.session(python=MAIN)
+def examples(session: nox.Session) -> None:
+    """Run every example."""
+    install(session, "test")
+    session.run(*PYTEST, "examples", *session.posargs)
+
+
+@nox.session(python=MAIN)
+def docs(session: nox.Session) -> None:
+    """Run every snippet of the README and of docs/."""
+    install(session, "test")
+    session.run(*PYTEST, "tests/test_docs.py", *session.posargs)
+
+
+@nox.session(python=MAIN)
+def build(session: nox.Session) -> None:
+    """Build every distribution, check what is inside, install and import it."""
+    install(session, "build")
+    script(session, "scripts/check_build.py")
+
+
+@nox.session(python=MAIN)
+def soak(session: nox.Session) -> None:
+    """Run mixed load under faults for a long time: `nox -s soak -- --minutes 60`."""
+    install(session, "test")
+    script(session, "scripts/soak.py")
+
+
+@nox.session(python=MAIN)
+def flake(session: nox.Session) -> None:
+    """Repeat every scenario and print failures with their 95 % bound: `nox -s flake -- 20`."""
+    install(session, "test")
+    session.run("python", "-m", "queuekit_integration.flakes", *(session.posargs or ["20"]))
+
+
+@nox.session(python=MAIN)
+def bench(session: nox.Session) -> None:
+    """Measure jobs per second and latencies."""
+    install(session)
+    script(session, "scripts/bench/core.py")

@@ -1,0 +1,130 @@
+"""Runs the checks one after the other; says at the end what ran, for how long, and what could not run and why."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = sys.executable
+BIN = Path(PYTHON).parent
+RESULTS = "results/results.jsonl"
+PYTEST = [PYTHON, "-m", "pytest", "-n", "2"]
+CATALOGUE = [*PYTEST, "-p", "queuekit_integration", "integration/catalogue"]
+GUARANTEES = [PYTHON, "-m", "queuekit_integration.guarantees"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One check: a command that succeeds or fails."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    makes: str | None = None
+    """A file that this stage writes anew, so an old one is removed first."""
+
+
+# Quick ones first: whoever broke something learns it soon.
+STAGES = [
+    Stage(name="format", command=[str(BIN / "ruff"), "format", "--check", "."]),
+    Stage(name="lint", command=[str(BIN / "ruff"), "check", "."]),
+    Stage(name="imports", command=[str(BIN / "lint-imports")]),
+    Stage(name="types", command=[PYTHON, "-m", "mypy"]),
+    Stage(name="unit", command=[*PYTEST, "tests", "--ignore=tests/test_docs.py"]),
+    Stage(name="docs", command=[*PYTEST, "tests/test_docs.py"]),
+    Stage(name="kernel", command=[*PYTEST, "integration/kernel"]),
+    Stage(name="examples", command=[*PYTEST, "examples"]),
+    Stage(name="catalogue", command=[*CATALOGUE, "--queuekit-results", RESULTS], makes=RESULTS),
+    Stage(name="guarantees", command=[*GUARANTEES, "check", "--results", RESULTS, "--docs", "docs"]),
+    Stage(
+        name="race",
+        command=[*CATALOGUE, "tests", "--ignore=tests/test_docs.py"],
+        environment={"QUEUEKIT_SWITCH_INTERVAL": "1e-6"},
+    ),
+    Stage(name="build", command=[PYTHON, "scripts/check_build.py"]),
+]
+
+NOT_RUN = {
+    "catalogue on redis, postgres, rabbitmq, sqs": "their drivers are not built yet",
+    "unit tests on the other Pythons": f"this is {sys.version_info[0]}.{sys.version_info[1]}; nox -s tests has them all",
+    "flake, soak, bench": "hours of repetition and figures are no gate; nox -s flake, nox -s soak, nox -s bench",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """What came of a stage."""
+
+    stage: Stage
+    code: int
+    seconds: float
+
+    @property
+    def line(self) -> str:
+        """Return the summary's line."""
+        verdict = "ok" if self.code == 0 else f"FAILED ({self.code})"
+        return f"  {self.stage.name:<12} {self.seconds:7.1f} s   {verdict}"
+
+
+def run(stage: Stage, extra: list[str]) -> Ran:
+    """Run one stage with its output shown; nothing it starts can ask a question."""
+    command = [*stage.command, *extra]
+    shown = " ".join(command).replace(f"{BIN}{os.sep}", "")
+    print(f"\n=== {stage.name}: {shown}", flush=True)
+    if stage.makes:
+        made = ROOT / stage.makes
+        made.parent.mkdir(parents=True, exist_ok=True)
+        made.unlink(missing_ok=True)
+    begun = time.monotonic()
+    environment = {**os.environ, **stage.environment}
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, check=False)
+    return Ran(stage=stage, code=done.returncode, seconds=time.monotonic() - begun)
+
+
+def summary(results: list[Ran]) -> str:
+    """Return the closing lines: what ran, what was left out by request, what cannot run here."""
+    ran = {result.stage.name for result in results}
+    left_out = [stage.name for stage in STAGES if stage.name not in ran]
+    failed = [result.stage.name for result in results if result.code]
+    lines = ["", "=== summary", *(result.line for result in results), "  not run:"]
+    lines += [f"    {name}: not asked for" for name in left_out]
+    lines += [f"    {name}: {reason}" for name, reason in NOT_RUN.items()]
+    total = sum(result.seconds for result in results)
+    verdict = f"FAILED: {', '.join(failed)}" if failed else "all passed"
+    return "\n".join([*lines, f"{len(results)} stages in {total:.0f} s, {verdict}"])
+
+
+def arguments() -> tuple[list[Stage], list[str]]:
+    """Return the stages asked for, in the table's order, and what goes to their own command."""
+    given = sys.argv[1:]
+    cut = given.index("--") if "--" in given else len(given)
+    names = [stage.name for stage in STAGES]
+    parser = argparse.ArgumentParser(
+        prog="scripts/test", description=__doc__, epilog="What follows -- goes to the stages."
+    )
+    parser.add_argument("stages", nargs="*", metavar="stage", help=f"one of {', '.join(names)}; all without any")
+    wanted = parser.parse_args(given[:cut]).stages
+    if unknown := [name for name in wanted if name not in names]:
+        parser.error(f"no stage {', '.join(unknown)}; there are {', '.join(names)}")
+    extra = given[cut + 1 :]
+    if extra and not wanted:
+        parser.error("arguments after -- need the stages that they are meant for")
+    return [stage for stage in STAGES if not wanted or stage.name in wanted], extra
+
+
+def main() -> int:
+    """Run what was asked for; 0 only if everything passed."""
+    stages, extra = arguments()
+    results = [run(stage, extra) for stage in stages]
+    print(summary(results), flush=True)
+    return 1 if any(result.code for result in results) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
