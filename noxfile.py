@@ -15,7 +15,7 @@ MAIN = "3.11"
 PYTHONS = [MAIN, "3.12", "3.13"]
 DRIVERS = ["memory", "sqlite"]
 PYTEST = ["pytest", "-n", "2"]
-CATALOGUE = [*PYTEST, "-p", "queuekit_integration", "integration/catalogue"]
+CATALOGUE = [*PYTEST, "-p", "queuekit_integration.plugin", "integration/queuekit_integration/catalogue"]
 UNIT = ["tests", "--ignore=tests/test_docs.py"]
 
 

@@ -15,7 +15,7 @@ PYTHON = sys.executable
 BIN = Path(PYTHON).parent
 RESULTS = "results/results.jsonl"
 PYTEST = [PYTHON, "-m", "pytest", "-n", "2"]
-CATALOGUE = [*PYTEST, "-p", "queuekit_integration", "integration/catalogue"]
+CATALOGUE = [*PYTEST, "-p", "queuekit_integration.plugin", "integration/queuekit_integration/catalogue"]
 GUARANTEES = [PYTHON, "-m", "queuekit_integration.guarantees"]
 
 
