@@ -158,6 +158,11 @@ class Worker:
         self.stop()
 
     @property
+    def ended(self) -> bool:
+        """Whether it works no more: it was stopped and all has ended, or an error (see the log) ended it."""
+        return self._ended.is_set()
+
+    @property
     def running(self) -> list[str]:
         """Ids of the jobs whose handlers run now."""
         return [a.delivery.message.id for a in self._held_now() if a.started and not a.finished]
