@@ -1,0 +1,1 @@
+"""The catalogue: every module registers the scenarios of one group."""

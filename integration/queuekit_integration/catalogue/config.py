@@ -1,0 +1,216 @@
+"""CFG and ERR: bad input and the error contract."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+from typing import Any
+
+import pytest
+
+from queuekit import (
+    AmbiguousDispatch,
+    BadPayload,
+    ConfigurationError,
+    Job,
+    JobNotFound,
+    PartialDispatch,
+    PayloadTooLarge,
+    Queue,
+    QueueClosed,
+    QueuekitError,
+    UnsupportedError,
+    errors,
+)
+from queuekit.worker.inline import run_due
+from queuekit_integration.harness import Harness
+from queuekit_integration.registry import scenario
+
+
+@scenario("CFG-01")
+def scenario_cfg_01_unknown_option(h: Harness) -> None:
+    with pytest.raises(ConfigurationError, match="retires.*did you mean 'retries'"):
+        Job("t", retires=3)  # type: ignore[call-arg]
+    queue = h.queue()
+    with pytest.raises(ConfigurationError, match="timout.*did you mean 'timeout'"):
+        queue.register("t", lambda: None, timout=3)  # type: ignore[call-arg]
+
+
+@scenario("CFG-02")
+def scenario_cfg_02_bad_values(h: Harness) -> None:
+    bad: dict[str, list[Any]] = {
+        "delay": [-1, math.nan, math.inf, "1", True, []],
+        "retries": [-1, 1.5, "3", True],
+        "timeout": [0, -1, math.nan, "1"],
+        "deadline": [-1, math.nan],
+        "priority": [-1, 10, 4.0, "high"],
+        "key": ["", 5, "\ud800", "x" * 513],
+        "concurrency": [5, ("k", 0), ("k", -1), ("", 1), ("k",), ("k", 1.5)],
+        "rate_limit": ["10", "0/s", "ten/s", 10, "-1/s", ""],
+        "unique_for": [0, -1, math.nan],
+        "until": ["never"],
+        "on_conflict": ["ignore"],
+        "id": ["not a uuid", 5],
+        "delivery": ["exactly_once"],
+        "settle": ["later"],
+        "retain": [-1, math.nan],
+        "tags": ["text", [5], ["a b"]],
+        "headers": [{"a": 1}, "text"],
+        "backoff": [5, "exponential"],
+    }
+    for option, values in bad.items():
+        for value in values:
+            with pytest.raises(ConfigurationError) as caught:
+                Job("t", **{option: value})
+            assert option.split("_")[0] in str(caught.value), f"{option}={value!r}: {caught.value}"
+    queue = h.queue()
+    for concurrency in (0, -1, 1.5, "4", True):
+        with pytest.raises(ConfigurationError, match="concurrency"):
+            queue.worker(concurrency=concurrency)  # type: ignore[arg-type]
+
+
+@scenario("CFG-03")
+def scenario_cfg_03_contradictory(h: Harness) -> None:
+    from datetime import UTC, datetime  # noqa: PLC0415 - only here
+
+    for options in (
+        {"delay": 5, "at": datetime.now(UTC)},
+        {"delivery": "at_most_once", "retries": 1},
+        {"until": "start"},
+        {"on_conflict": "raise"},
+        {"delay": 10, "deadline": 5},
+    ):
+        with pytest.raises(ConfigurationError):
+            Job("t", **options)  # type: ignore[arg-type]
+
+
+@scenario("CFG-04")
+def scenario_cfg_04_unsupported_option_refused_early(h: Harness) -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        Queue("null://", requires=["browse"])
+    assert (caught.value.driver, caught.value.feature) == ("null", "browse")
+    with pytest.raises(ConfigurationError, match="no feature 'brows'"):
+        h.queue(requires=["brows"])
+    with Queue("sync://") as queue, pytest.raises(UnsupportedError, match="delay"):
+        queue.dispatch(Job("t", delay=5))
+
+
+@scenario("CFG-05")
+def scenario_cfg_05_bad_dsn(h: Harness) -> None:
+    for address, words in {
+        "redis://localhost/0": r"pip install 'queuekit\[redis\]'",
+        "nosuch://x": "no driver for nosuch://",
+        "just text": "needs a scheme",
+        "": "needs a scheme",
+        "sqlite://": "names no file",
+        "sqlite:///x.db?synchronus=OFF": "did you mean 'synchronous'",
+        "sqlite:///x.db?busy_timeout=soon": "busy_timeout",
+        "memory://a/b": "at most a name",
+    }.items():
+        with pytest.raises(ConfigurationError, match=words):
+            Queue(address)
+    with pytest.raises(ConfigurationError):
+        Queue(5)  # type: ignore[arg-type]
+
+
+@scenario("CFG-HANDLERS")
+def scenario_cfg_handlers_are_checked_at_registration(h: Harness) -> None:
+    queue = h.queue()
+    queue.register("t", lambda: None)
+    cases: list[tuple[Any, str]] = [
+        (5, "callable"),
+        (lambda *args: None, "named arguments"),
+        (lambda x, /: None, "positional-only"),
+    ]
+    for handler, words in cases:
+        with pytest.raises(ConfigurationError, match=words):
+            queue.register("other", handler)
+    with pytest.raises(ConfigurationError, match="two handlers"):
+        queue.register("t", lambda: 1)
+    with pytest.raises(ConfigurationError, match="module's top"):
+        queue.register("p", lambda: 1, executor="process")
+
+
+@scenario("ERR-01")
+def scenario_err_01_hierarchy(h: Harness) -> None:
+    for name in errors.__all__:
+        assert issubclass(getattr(errors, name), QueuekitError)
+    driver = h.broken()
+    with pytest.raises(QueuekitError):
+        driver.open()
+
+
+@scenario("ERR-02", needs=("browse", "control"))
+def scenario_err_02_not_found(h: Harness) -> None:
+    queue = h.queue()
+    for call in (queue.get, queue.info, queue.cancel, queue.retry, queue.delete):
+        with pytest.raises(JobNotFound):
+            call("01890000-0000-7000-8000-000000000000")
+
+
+@scenario("ERR-03")
+def scenario_err_03_closed_client(h: Harness) -> None:
+    queue = h.queue()
+    queue.dispatch(Job("t"))
+    queue.close()
+    queue.close()
+    with pytest.raises(QueueClosed):
+        queue.dispatch(Job("t"))
+    with pytest.raises(QueueClosed):
+        queue.start_workers(1)
+
+
+@scenario("ERR-06")
+def scenario_err_06_no_secret_in_errors(h: Harness) -> None:
+    for address in ("nosuch://user:hunter2@host/0", "redis://user:hunter2@host:port/0", "user:hunter2@host"):
+        with pytest.raises(ConfigurationError) as caught:
+            Queue(address)
+        assert "hunter2" not in str(caught.value)
+        assert "hunter2" not in repr(caught.value)
+
+
+@scenario("ERR-07", needs=("browse",))
+def scenario_err_07_handler_exception_not_swallowed(h: Harness) -> None:
+    queue = h.queue(virtual=True)
+
+    class Special(Exception):
+        pass
+
+    @queue.job(name="t", retries=0)
+    def job() -> None:
+        raise Special("what happened")
+
+    handle = job.dispatch()
+    run_due(queue)
+    [error] = handle.info().errors
+    assert (error.kind, error.message) == ("Special", "what happened")
+    with pytest.raises(errors.JobFailed, match="Special: what happened"):
+        handle.result(1)
+
+
+@scenario("ERR-08")
+def scenario_err_08_pickling(h: Harness) -> None:
+    samples: list[QueuekitError] = [
+        ConfigurationError("text"),
+        UnsupportedError("text", driver="d", feature="f", remedy="r"),
+        PayloadTooLarge("text", size=5, limit=4),
+        PartialDispatch("text", accepted=["a"], failed={"b": ValueError("x")}),
+        AmbiguousDispatch("text", job_id="a"),
+        BadPayload("text", path="$.a"),
+        errors.JobTimeout("text", job_id="a"),
+    ]
+    for error in samples:
+        for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+            assert type(other) is type(error)
+            assert str(other) == str(error)
+            assert {k: repr(v) for k, v in vars(other).items()} == {k: repr(v) for k, v in vars(error).items()}
+
+
+@scenario("no_false_support_claims")
+def scenario_no_false_support_claims(h: Harness) -> None:
+    queue = h.queue()
+    for feature in queue.capabilities.features:
+        assert queue.supports(feature)
+    with pytest.raises(ConfigurationError):
+        queue.supports("telepathy")

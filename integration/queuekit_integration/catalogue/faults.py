@@ -1,0 +1,189 @@
+"""FLT and FS: faults of worker processes and of the SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from typing import Any
+
+from queuekit import Job
+from queuekit.contract import BackendFull, DriverUnavailable
+from queuekit_integration.harness import Harness, wait_until
+from queuekit_integration.registry import scenario
+
+
+@scenario("FLT-13", needs=("processes", "count", "browse"), timing=True)
+def scenario_flt_13_worker_kill9_in_handler(h: Harness) -> None:
+    queue = h.queue()
+    first = h.spawn_worker(lease=1.0, concurrency=4)
+    handles = queue.dispatch_many(Job("slow", {"seconds": 0.05}) for _ in range(60))
+    wait_until(lambda: len(h.starts()) >= 10, "the first worker to be in the middle of it")
+    first.kill()
+    held = {s["job"] for s in h.starts()} - {n["job"] for n in h.notes() if n["f"] == "end"}
+    assert held, "the kill hit no running handler"
+    h.spawn_worker(lease=1.0, concurrency=4)
+    for handle in handles:
+        assert handle.wait(30).state == "completed"
+    twice = {s["job"] for s in h.starts() if s["attempt"] == 2}
+    started_by_first = {s["job"] for s in h.starts() if s["pid"] == first.pid}
+    assert twice, "nothing was redelivered"
+    assert twice <= started_by_first | {s["job"] for s in h.starts()}
+    assert {s["job"] for s in h.starts()} == {handle.id for handle in handles}
+
+
+@scenario("FLT-14", needs=("processes", "browse", "fenced"), timing=True)
+def scenario_flt_14_worker_sigstop_past_lease(h: Harness) -> None:
+    queue = h.queue()
+    zombie = h.spawn_worker(lease=1.0, concurrency=1)
+    handle = queue.dispatch(Job("slow", {"seconds": 1.5}))
+    wait_until(h.starts, "the job to start")
+    zombie.freeze()
+    other = h.spawn_worker(lease=1.0, concurrency=1)
+    wait_until(lambda: len(h.starts()) == 2, "the second worker to take the job over")
+    zombie.thaw()
+    info = handle.wait(20)
+    assert (info.state, info.attempt) == ("completed", 2)
+    wait_until(
+        lambda: any(n["f"] == "end" and n["pid"] == zombie.pid for n in h.notes()), "the zombie's handler to end"
+    )
+    time.sleep(0.3)
+    ends = {n["pid"]: n for n in h.notes() if n["f"] == "end"}
+    assert ends[zombie.pid]["lost"] is True, "the zombie was not told"
+    assert ends[other.pid]["lost"] is False
+    assert handle.info().attempt == 2
+
+
+@scenario("FLT-16", needs=("processes", "count"), timing=True)
+def scenario_flt_16_all_workers_die_together(h: Harness) -> None:
+    queue = h.queue()
+    workers = [h.spawn_worker(lease=1.0, concurrency=2) for _ in range(2)]
+    handles = queue.dispatch_many(Job("slow", {"seconds": 0.05}) for _ in range(60))
+    wait_until(lambda: len(h.starts()) >= 8, "work to be under way")
+    for worker in workers:
+        worker.kill()
+    h.spawn_worker(lease=1.0, concurrency=4)
+    for handle in handles:
+        assert handle.wait(30).state == "completed"
+
+
+@scenario("FLT-17", needs=("processes", "count"), timing=True)
+def scenario_flt_17_rolling_restart_under_load(h: Harness) -> None:
+    queue = h.queue()
+    old = [h.spawn_worker(lease=2.0, concurrency=2) for _ in range(2)]
+    handles = queue.dispatch_many(Job("slow", {"seconds": 0.03}) for _ in range(120))
+    wait_until(lambda: len(h.starts()) >= 8, "work to be under way")
+    for worker in old:
+        h.spawn_worker(lease=2.0, concurrency=2)
+        assert worker.terminate() == 0
+    for handle in handles:
+        assert handle.wait(30).state == "completed"
+    started = [s["job"] for s in h.starts()]
+    assert len(started) == len(set(started)) == 120, "a graceful restart started a job twice"
+
+
+@scenario("worker_restart_delay_recovery", needs=("processes", "browse", "delay"), timing=True)
+def scenario_worker_restart_delay_recovery(h: Harness) -> None:
+    queue = h.queue()
+    first = h.spawn_worker(lease=1.0)
+    handle = queue.dispatch(Job("note", delay=1.5))
+    first.kill()
+    assert handle.state == "scheduled"
+    h.spawn_worker(lease=1.0)
+    assert handle.wait(20).state == "completed"
+    assert len(h.starts()) == 1
+
+
+def _sqlite_path(h: Harness) -> str:
+    return str(h.folder / "jobs.db")
+
+
+@scenario("FS-01", needs=("transactional", "count"), timing=True)
+def scenario_fs_01_sqlite_busy(h: Harness) -> None:
+    queue = h.queue()
+    queue.open()
+    blocker = sqlite3.connect(_sqlite_path(h), isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    errors: list[BaseException] = []
+
+    def dispatch() -> None:
+        try:
+            queue.dispatch(Job("t"), timeout=0.3)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=dispatch)
+    thread.start()
+    thread.join(10)
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    assert [type(e).__name__ for e in errors] == ["DispatchTimeout"]
+    assert queue.stats().pending == 0
+    queue.dispatch(Job("t"))
+    assert queue.stats().pending == 1
+
+
+@scenario("FS-03", needs=("transactional", "count"))
+def scenario_fs_03_sqlite_full(h: Harness) -> None:
+    queue = h.queue()
+    queue.open()
+    driver: Any = queue.driver
+    [pages] = driver.native().execute("PRAGMA page_count").fetchone()
+    driver.native().execute(f"PRAGMA max_page_count = {pages + 5}")
+    stored = 0
+    try:
+        for _ in range(200):
+            queue.dispatch(Job("t", "x" * 10_000))
+            stored += 1
+    except BackendFull as error:
+        assert error.retryable
+    else:
+        raise AssertionError("the limit was never reached")
+    assert queue.stats().pending == stored
+    driver.native().execute("PRAGMA max_page_count = 1000000")
+    queue.dispatch(Job("t"))
+    assert queue.stats().pending == stored + 1
+
+
+@scenario("FS-02", needs=("transactional", "processes", "count"), timing=True)
+def scenario_fs_02_sqlite_kill9_mid_tx(h: Harness) -> None:
+    queue = h.queue()
+    queue.dispatch_many(Job("note") for _ in range(3000))
+    for _ in range(3):
+        worker = h.spawn_worker(lease=1.0, concurrency=4)
+        before = len(h.starts())
+        wait_until(lambda: len(h.starts()) > before + 20, "the worker to be busy")
+        worker.kill()
+        connection = sqlite3.connect(_sqlite_path(h))
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        connection.close()
+    h.spawn_worker(lease=1.0, concurrency=4)
+    queue.drain(60)
+    [counts] = queue.stats().queues
+    assert counts.completed == 3000
+
+
+@scenario("OUTAGE", needs=("count",), timing=True)
+def scenario_consume_after_broker_recovery(h: Harness) -> None:
+    """A backend that does not answer for a while loses nothing, and the worker goes on by itself."""
+    queue = h.queue()
+    ran: list[int] = []
+    queue.register("t", lambda payload: ran.append(payload))
+    worker = queue.worker(concurrency=2, lease=1.0).start()
+    assert worker.ready(10)
+    driver: Any = queue.driver
+    real = {verb: getattr(driver, verb) for verb in ("claim", "settle", "exchange", "extend")}
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise DriverUnavailable("injected outage")
+
+    for verb in real:
+        setattr(driver, verb, fail)
+    queue.dispatch_many(Job("t", i) for i in range(20))
+    time.sleep(0.5)
+    assert not ran
+    for verb, call in real.items():
+        setattr(driver, verb, call)
+    queue.drain(20)
+    worker.stop(5)
+    assert sorted(ran) == list(range(20))

@@ -1,0 +1,217 @@
+"""LSE: lease, heartbeat, fencing."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from queuekit import ConfigurationError, Event, Job, JobContext
+from queuekit.contract import Again, Dead, Done
+from queuekit_integration.harness import Harness, wait_until
+from queuekit_integration.registry import scenario
+
+
+@scenario("LSE-01", suite="contract")
+def scenario_lse_01_lease_blocks_others(h: Harness) -> None:
+    one, two = h.driver(), h.driver()
+    one.send([h.message()])
+    h.claim_one(one, lease=10)
+    h.advance(9.9)
+    assert two.claim(["default"], limit=1, lease=10) == []
+
+
+@scenario("LSE-02", suite="contract", needs=("lease",))
+def scenario_lse_02_lease_expires_and_redelivers(h: Harness) -> None:
+    one, two = h.driver(), h.driver()
+    one.send([h.message()])
+    first = h.claim_one(one, lease=10)
+    h.advance(10.1)
+    second = h.claim_one(two)
+    assert (second.attempt, second.recovered) == (2, True)
+    assert second.message.id == first.message.id
+    assert not first.recovered
+
+
+@scenario("LSE-03", suite="contract", needs=("lease",))
+def scenario_lse_03_not_before_expiry(h: Harness) -> None:
+    one, two = h.driver(), h.driver()
+    one.send([h.message()])
+    h.claim_one(one, lease=10)
+    for _ in range(99):
+        h.advance(0.1)
+        assert two.claim(["default"], limit=1, lease=10) == []
+    h.advance(0.2)
+    assert len(two.claim(["default"], limit=1, lease=10)) == 1
+
+
+@scenario("LSE-04", needs=("browse", "lease"), timing=True)
+def scenario_lse_04_heartbeat_extends(h: Harness) -> None:
+    queue = h.queue()
+    starts: list[int] = []
+
+    @queue.job(name="long")
+    def long(ctx: JobContext) -> None:
+        starts.append(ctx.attempt)
+        time.sleep(1.5)
+
+    with queue.worker(concurrency=2, lease=0.5), h.queue().worker(concurrency=1, lease=0.5):
+        info = long.dispatch().wait(20)
+    assert info.state == "completed"
+    assert starts == [1]
+
+
+@scenario("LSE-06", suite="contract", needs=("lease",))
+def scenario_lse_06_extend_after_expiry_fails(h: Harness) -> None:
+    driver = h.driver()
+    driver.send([h.message()])
+    delivery = h.claim_one(driver, lease=10)
+    [alive] = driver.extend([delivery], lease=10)
+    assert alive.held
+    h.advance(10.1)
+    [dead] = driver.extend([delivery], lease=10)
+    assert not dead.held, "a lease that had run out was revived"
+    assert h.claim_one(driver).attempt == 2
+
+
+@scenario("LSE-07", suite="contract", needs=("lease", "fenced"))
+def scenario_lse_07_stale_settle_is_rejected(h: Harness) -> None:
+    one, two = h.driver(), h.driver()
+    one.send([h.message()])
+    stale = h.claim_one(one, lease=10)
+    h.advance(10.1)
+    fresh = h.claim_one(two, lease=10)
+    assert one.settle([Done(stale)]) == ["lost"]
+    assert two.settle([Done(fresh)]) == ["applied"]
+
+
+@scenario("LSE-08", suite="contract", needs=("lease", "fenced", "browse"))
+def scenario_lse_08_stale_fail_is_rejected(h: Harness) -> None:
+    one, two = h.driver(), h.driver()
+    one.send([h.message()])
+    stale = h.claim_one(one, lease=10)
+    h.advance(10.1)
+    fresh = h.claim_one(two, lease=10)
+    assert one.settle([Again(stale)]) == ["lost"]
+    assert one.settle([Dead(stale, "error")]) == ["lost"]
+    browser: Any = two
+    [record] = browser.get([fresh.message.id])
+    assert (record.state, record.attempt) == ("running", 2)
+
+
+@scenario("LSE-09", suite="contract", needs=("lease", "fenced"))
+def scenario_lse_09_token_strictly_increases(h: Harness) -> None:
+    driver = h.driver()
+    driver.send([h.message()])
+    tokens = []
+    for _ in range(6):
+        tokens.append(h.claim_one(driver, lease=1).token)
+        h.advance(1.1)
+    assert tokens == sorted(set(tokens)), f"tokens do not strictly increase: {tokens}"
+
+
+@scenario("LSE-LATE", suite="contract", needs=("lease", "fenced"))
+def scenario_lse_late_settle_counts_while_nobody_took_the_job(h: Harness) -> None:
+    driver = h.driver()
+    driver.send([h.message()])
+    delivery = h.claim_one(driver, lease=1)
+    h.advance(5)
+    assert driver.settle([Done(delivery)]) == ["applied"]
+    assert driver.claim(["default"], limit=1, lease=1) == []
+
+
+@scenario("LSE-12", suite="contract", needs=("lease",))
+def scenario_lse_12_reaper_exactly_one(h: Harness) -> None:
+    drivers = [h.driver() for _ in range(3)]
+    drivers[0].send([h.message() for _ in range(50)])
+    assert len(drivers[0].claim(["default"], limit=50, lease=1)) == 50
+    h.advance(1.1)
+    taken = [d for driver in drivers for d in driver.claim(["default"], limit=50, lease=10)]
+    assert len({d.message.id for d in taken}) == len(taken) == 50
+    assert {d.attempt for d in taken} == {2}
+
+
+@scenario("LSE-RECOVER", suite="contract", needs=("lease",))
+def scenario_lse_recovered_jobs_go_to_free_slots_only(h: Harness) -> None:
+    driver = h.driver()
+    driver.send([h.message() for _ in range(10)])
+    driver.claim(["default"], limit=10, lease=1)
+    h.advance(1.1)
+    assert len(driver.claim(["default"], limit=10, lease=10, free=3)) == 3
+    assert driver.claim(["default"], limit=10, lease=10, free=0) == []
+    assert len(driver.claim(["default"], limit=10, lease=10)) == 7
+
+
+@scenario("LSE-OUTAGE", suite="contract", needs=("lease",))
+def scenario_lse_after_an_outage_no_expired_lease_is_taken_back(h: Harness) -> None:
+    driver = h.driver()
+    driver.send([h.message()])
+    h.claim_one(driver, lease=1)
+    h.advance(5)
+    assert driver.claim(["default"], limit=1, lease=1, recover=False) == []
+    assert len(driver.claim(["default"], limit=1, lease=1)) == 1
+
+
+@scenario("LSE-15", suite="contract", needs=("lease",))
+def scenario_lse_15_per_job_lease_override(h: Harness) -> None:
+    driver = h.driver()
+    driver.send([h.message("short"), h.message("long")])
+    h.claim_one(driver, lease=5)
+    h.claim_one(driver, lease=60)
+    h.advance(5.1)
+    found = driver.claim(["default"], limit=2, lease=10)
+    assert [d.message.body for d in found] == ["short"]
+
+
+@scenario("LSE-14", needs=())
+def scenario_lse_14_max_lease_ceiling(h: Harness) -> None:
+    queue = h.queue()
+    most = queue.driver.limits.longest_lease
+    for lease in (0, -1, float("nan"), *(() if most is None else (most + 1,))):
+        with pytest.raises(ConfigurationError, match="lease"):
+            queue.worker(lease=lease)
+
+
+@scenario("LSE-GIL", needs=("processes", "browse"), timing=True)
+def scenario_lse_busy_python_does_not_starve_renewal(h: Harness) -> None:
+    queue = h.queue()
+    h.spawn_worker(lease=1.0, concurrency=4)
+    h.spawn_worker(lease=1.0, concurrency=1)
+    handles = [queue.dispatch(Job("hog", {"seconds": 3})) for _ in range(4)]
+    for handle in handles:
+        assert handle.wait(40).state == "completed"
+    assert len(h.starts()) == 4, "a lease was lost although its worker lived"
+
+
+@scenario("LSE-11", suite="contract", needs=("lease",))
+def scenario_lse_11_lease_lost_cancels_handler(h: Harness) -> None:
+    """The handler of a lost lease is told: another party takes the job while this worker cannot renew."""
+    events: list[Event] = []
+    queue = h.queue(observers=[events.append])
+    told: list[bool] = []
+
+    @queue.job(name="watch")
+    def watch(ctx: JobContext) -> None:
+        if ctx.attempt == 1:
+            wait_until(lambda: ctx.lost, "the handler to be told that its lease is lost")
+            told.append(True)
+
+    handle = watch.dispatch()
+    driver = queue.driver
+    worker = queue.worker(concurrency=1, lease=0.6)
+    real = driver.extend
+    driver.extend = lambda deliveries, *, lease: real([], lease=lease) or [  # type: ignore[method-assign]
+        _not_held() for _ in deliveries
+    ]
+    worker.start()
+    wait_until(lambda: told, "the handler to notice")
+    driver.extend = real  # type: ignore[method-assign]
+    worker.stop(5)
+    assert any(e.kind == "lease_lost" and e.job_id == handle.id for e in events)
+
+
+def _not_held() -> Any:
+    from queuekit.contract import Extension  # noqa: PLC0415 - only here
+
+    return Extension(held=False)

@@ -1,0 +1,292 @@
+"""ORD and SCH: order, keys, limits, delays."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from queuekit import Backoff, ConfigurationError, Job, JobContext
+from queuekit.contract import Again, Concurrency, Dead, Done, Rate, Released
+from queuekit.worker.inline import run_due
+from queuekit_integration.harness import Harness
+from queuekit_integration.registry import scenario
+
+
+@scenario("ORD-01")
+def scenario_ord_01_fifo_single_worker(h: Harness) -> None:
+    queue = h.queue()
+    order: list[int] = []
+    queue.register("n", lambda payload: order.append(payload))
+    queue.dispatch_many(Job("n", i) for i in range(200))
+    queue.start_workers(1)
+    queue.drain(20)
+    assert order == list(range(200))
+
+
+@scenario("ORD-02", needs=("key", "count"))
+def scenario_ord_02_fifo_per_key(h: Harness) -> None:
+    queue = h.queue()
+    order: list[tuple[str, int]] = []
+    together, most = 0, 0
+    lock = threading.Lock()
+
+    @queue.job(name="k")
+    def keyed(key: str, i: int) -> None:
+        nonlocal together, most
+        with lock:
+            together += 1
+            most = max(most, together)
+            order.append((key, i))
+        time.sleep(0.001)
+        with lock:
+            together -= 1
+
+    queue.dispatch_many(Job("k", {"key": f"k{i % 8}", "i": i}, key=f"k{i % 8}") for i in range(160))
+    queue.start_workers(4)
+    queue.drain(30)
+    for key in {k for k, _ in order}:
+        mine = [i for k, i in order if k == key]
+        assert mine == sorted(mine), f"order of {key} broken: {mine}"
+    assert len(order) == 160
+    assert most > 1, "keys did not run side by side"
+
+
+@scenario("ORD-03", suite="contract", needs=("key",))
+def scenario_ord_03_key_blocks_while_head_in_flight(h: Harness) -> None:
+    driver = h.driver()
+    driver.send([h.message("1", key="k"), h.message("2", key="k"), h.message("other", key="l")])
+    found = driver.claim(["default"], limit=10, lease=10)
+    assert [d.message.body for d in found] == ["1", "other"]
+    driver.settle([Done(found[0])])
+    assert h.claim_one(driver).message.body == "2"
+
+
+@scenario("ORD-04", suite="contract", needs=("key",))
+def scenario_ord_04_key_unblocks_after_dead(h: Harness) -> None:
+    driver = h.driver()
+    driver.send([h.message("1", key="k"), h.message("2", key="k")])
+    driver.settle([Dead(h.claim_one(driver), "error")])
+    assert h.claim_one(driver).message.body == "2"
+
+
+@scenario("ORD-05", suite="contract", needs=("key", "delay"))
+def scenario_ord_05_order_with_retry(h: Harness) -> None:
+    driver = h.driver()
+    driver.send([h.message("1", key="k"), h.message("2", key="k")])
+    driver.settle([Again(h.claim_one(driver), delay=5)])
+    assert driver.claim(["default"], limit=5, lease=10) == [], "the second overtook the first's retry wait"
+    h.advance(5.1)
+    head = h.claim_one(driver)
+    assert head.message.body == "1"
+    driver.settle([Released(head, delay=3)])
+    assert driver.claim(["default"], limit=5, lease=10) == []
+
+
+@scenario("ORD-EXPIRY", suite="contract", needs=("key", "lease"))
+def scenario_ord_06_order_survives_a_lost_lease(h: Harness) -> None:
+    driver = h.driver()
+    driver.send([h.message("1", key="k"), h.message("2", key="k")])
+    h.claim_one(driver, lease=1)
+    h.advance(1.1)
+    found = driver.claim(["default"], limit=5, lease=10)
+    assert [(d.message.body, d.attempt) for d in found] == [("1", 2)]
+
+
+@scenario("ORD-07", needs=("concurrency", "count"))
+def scenario_ord_07_concurrency_limit_per_key(h: Harness) -> None:
+    queue = h.queue()
+    together, most, ran = 0, 0, 0
+    lock = threading.Lock()
+
+    @queue.job(name="limited")
+    def limited() -> None:
+        nonlocal together, most, ran
+        with lock:
+            together += 1
+            ran += 1
+            most = max(most, together)
+        time.sleep(0.02)
+        with lock:
+            together -= 1
+
+    queue.dispatch_many(limited.using(concurrency=("shop", 2)).job() for _ in range(20))
+    queue.start_workers(8)
+    queue.drain(30)
+    assert ran == 20
+    assert most == 2, f"{most} ran at once, and 2 were to"
+
+
+@scenario("ORD-09", suite="contract", needs=("concurrency", "lease"))
+def scenario_ord_09_limit_slot_returned_on_crash(h: Harness) -> None:
+    driver = h.driver()
+    limit = Concurrency("k", 1)
+    driver.send([h.message("1", concurrency=limit), h.message("2", concurrency=limit)])
+    h.claim_one(driver, lease=1)
+    assert driver.claim(["default"], limit=5, lease=1) == []
+    h.advance(1.1)
+    found = driver.claim(["default"], limit=5, lease=10)
+    assert len(found) == 1
+    driver.settle([Done(found[0])])
+    assert len(driver.claim(["default"], limit=5, lease=10)) == 1
+
+
+@scenario("ORD-10", suite="contract", needs=("concurrency", "lease", "fenced"))
+def scenario_ord_10_zombie_cannot_free_slot(h: Harness) -> None:
+    driver = h.driver()
+    limit = Concurrency("k", 1)
+    driver.send([h.message("1", concurrency=limit), h.message("2", concurrency=limit)])
+    zombie = h.claim_one(driver, lease=1)
+    h.advance(1.1)
+    h.claim_one(driver, lease=10)
+    assert driver.settle([Done(zombie)]) == ["lost"]
+    assert driver.claim(["default"], limit=5, lease=10) == [], "the zombie freed the new holder's place"
+
+
+@scenario("ORD-11", suite="contract", needs=("rate_limit",))
+def scenario_ord_11_rate_limit_window(h: Harness) -> None:
+    driver = h.driver()
+    rate = Rate("t", 10, 1.0)
+    driver.send([h.message(rate=rate) for _ in range(50)])
+    grants: list[float] = []
+    for _ in range(200):
+        for delivery in driver.claim(["default"], limit=50, lease=60):
+            grants.append(h.clock.monotonic())
+            driver.settle([Done(delivery)])
+        h.advance(0.05)
+    assert len(grants) == 50
+    for start in grants:
+        assert sum(start <= g < start + 1.0 - 1e-9 for g in grants) <= 10
+    assert max(grants) - min(grants) < 7, "the limit was far from reached"
+
+
+@scenario("SCH-01", suite="contract", needs=("delay",))
+def scenario_sch_01_delayed_not_early(h: Harness) -> None:
+    driver = h.driver()
+    driver.send([h.message(delay=5)])
+    for _ in range(49):
+        h.advance(0.1)
+        assert driver.claim(["default"], limit=1, lease=10) == []
+    h.advance(0.2)
+    assert len(driver.claim(["default"], limit=1, lease=10)) == 1
+
+
+@scenario("SCH-02", needs=("delay", "browse"), timing=True)
+def scenario_sch_02_delayed_runs_soon_after_due(h: Harness) -> None:
+    queue = h.queue()
+    started: list[float] = []
+    queue.register("t", lambda: started.append(time.monotonic()))
+    queue.start_workers(1)
+    begin = time.monotonic()
+    queue.dispatch(Job("t", delay=0.3)).wait(20)
+    assert started[0] - begin >= 0.3
+    assert started[0] - begin < 0.3 + queue.driver.limits.resolution + 1.0
+
+
+@scenario("SCH-03", needs=("delay",))
+def scenario_sch_03_zero_delay_and_past_eta(h: Harness) -> None:
+    queue = h.queue(virtual=True)
+    ran: list[int] = []
+    queue.register("t", lambda payload: ran.append(payload))
+    queue.dispatch(Job("t", 1, delay=0))
+    past = datetime.fromtimestamp(h.clock.time(), UTC) - timedelta(hours=1)
+    queue.dispatch(Job("t", 2, at=past))
+    run_due(queue)
+    assert ran == [1, 2]
+    for bad in (-5, float("nan"), float("inf"), timedelta(seconds=-1), "soon", True):
+        with pytest.raises(ConfigurationError, match="delay"):
+            Job("t", delay=bad)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="time zone"):
+        Job("t", at=datetime(2030, 1, 1))  # noqa: DTZ001 - the point of it
+
+
+@scenario("SCH-04", suite="contract", needs=("delay",))
+def scenario_sch_04_delays_independent(h: Harness) -> None:
+    driver = h.driver()
+    driver.send([h.message("late", delay=5), h.message("soon", delay=1)])
+    h.advance(1.1)
+    assert [d.message.body for d in driver.claim(["default"], limit=5, lease=10)] == ["soon"]
+
+
+@scenario("SCH-05", suite="contract", needs=("delay",))
+def scenario_sch_05_same_eta_many(h: Harness) -> None:
+    driver = h.driver()
+    driver.send([h.message(at=h.clock.time() + 10) for _ in range(700)])
+    h.advance(10.1)
+    seen: set[str] = set()
+    for _ in range(20):
+        found = driver.claim(["default"], limit=100, lease=10)
+        seen |= {d.message.id for d in found}
+        driver.settle([Done(d) for d in found])
+    assert len(seen) == 700
+
+
+@scenario("SCH-06", suite="contract", needs=("delay",))
+def scenario_sch_06_longer_than_native_max(h: Harness) -> None:
+    driver = h.driver()
+    sixty_days = 60 * 86_400.0
+    driver.send([h.message(delay=sixty_days)])
+    h.advance(sixty_days - 1)
+    assert driver.claim(["default"], limit=1, lease=10) == []
+    h.advance(1.1)
+    assert len(driver.claim(["default"], limit=1, lease=10)) == 1
+
+
+@scenario("SCH-07", needs=("delay", "processes", "browse"), timing=True)
+def scenario_sch_07_delayed_survives_restart(h: Harness) -> None:
+    first = h.queue()
+    worker = h.spawn_worker(lease=1.0)
+    handle = first.dispatch(Job("note", {"tag": "later"}, delay=1.0))
+    begin = time.monotonic_ns()
+    worker.kill()
+    first.close()
+    h.spawn_worker(lease=1.0)
+    queue = h.queue()
+    assert queue.get(handle.id).wait(20).state == "completed"
+    [start] = h.starts()
+    assert start["t"] - begin >= 0.9e9
+
+
+@scenario("SCH-08", needs=("delay", "browse"), timing=True)
+def scenario_sch_08_idle_worker_wakes_for_nearer_job(h: Harness) -> None:
+    queue = h.queue()
+    queue.register("t", lambda: None)
+    queue.dispatch(Job("t", delay=60))
+    queue.start_workers(1).ready(10)
+    near = queue.dispatch(Job("t", delay=0.3))
+    assert near.wait(10).state == "completed"
+
+
+@scenario("SCH-16", suite="contract", needs=("lease",))
+def scenario_sch_16_wall_clock_step_back(h: Harness) -> None:
+    one, two = h.driver(), h.driver()
+    one.send([h.message()])
+    first = h.claim_one(one, lease=10)
+    h.clock.step(-3600)
+    assert two.claim(["default"], limit=1, lease=10) == [], "a step of the wall clock ended a lease"
+    h.advance(10.1)
+    second = h.claim_one(two)
+    assert second.attempt == 2, "the lease grew by the hour"
+    assert two.settle([Done(second)]) == ["applied"]
+    assert one.settle([Done(first)]) == ["lost"]
+
+
+@scenario("ORD-RETRY", needs=("browse", "delay"))
+def scenario_ordering_contract_retry_reorder_allowed(h: Harness) -> None:
+    """Without a key a retry may be overtaken: the non-guarantee is shown, not only stated."""
+    queue = h.queue(virtual=True)
+    order: list[int] = []
+
+    @queue.job(name="n", retries=1, backoff=Backoff.constant(5))
+    def number(ctx: JobContext, i: int) -> None:
+        if i == 0 and ctx.attempt == 1:
+            raise ValueError("no")
+        order.append(i)
+
+    queue.dispatch_many(number.job(i) for i in range(3))
+    run_due(queue)
+    h.advance(5.1)
+    run_due(queue)
+    assert order == [1, 2, 0]

@@ -1,0 +1,129 @@
+"""One cell of the matrix: a scenario on a driver, run or, where the driver lacks a need, its refusal asserted."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import queuekit
+from queuekit import Job, Queue, UnsupportedError
+from queuekit.errors import ConfigurationError
+from queuekit_integration.harness import Harness, cell
+from queuekit_integration.registry import Scenario
+
+__all__ = ["REFUSALS", "Cell", "run"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A scenario on a driver."""
+
+    harness: type[Harness]
+    scenario: Scenario
+
+    def __str__(self) -> str:
+        return f"{self.harness.name}-{self.scenario.id}-{self.scenario.name}"
+
+    def record(self, path: Path, outcome: str, detail: str, seconds: float) -> None:
+        """Append the result of a run."""
+        line = {
+            "scenario": self.scenario.id,
+            "name": self.scenario.name,
+            "driver": self.harness.name,
+            "profile": self.harness.profile,
+            "outcome": outcome,
+            "detail": detail[:500],
+            "duration": round(seconds, 3),
+            "date": time.strftime("%Y-%m-%d", time.gmtime()),
+            "version": queuekit.__version__,
+            "python": platform.python_version(),
+            "commit": _commit(),
+        }
+        with path.open("ab", buffering=0) as file:
+            file.write(msgspec.json.encode(line) + b"\n")
+
+
+@cache
+def _commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def run(cell_: Cell) -> str:
+    """Run the scenario, or assert the refusal of what the driver lacks; return "holds" or "refused"."""
+    with cell(cell_.harness) as harness:
+        missing = harness.lacks(cell_.scenario.needs)
+        if missing:
+            for need in missing:
+                REFUSALS[need](harness)
+            return "refused"
+        cell_.scenario.body(harness)
+        left = harness.leaks()
+        assert not left, f"left over in the backend: {left}"
+    return "holds"
+
+
+def _refuses(harness: Harness, feature: str, call: Callable[[Queue], object]) -> None:
+    """Assert that a call is refused with a sentence that names driver, feature and remedy."""
+    queue = harness.queue(virtual=True)
+    try:
+        call(queue)
+    except UnsupportedError as error:
+        assert error.driver == queue.driver.limits.name
+        assert error.feature == feature
+        assert error.remedy
+        assert error.remedy in str(error)
+        assert error.driver in str(error)
+        return
+    message = f"{queue.driver.limits.name} lacks {feature} and did not say so"
+    raise AssertionError(message)
+
+
+def _job(**options: Any) -> Callable[[Queue], object]:
+    return lambda queue: queue.dispatch(Job("t", **options))
+
+
+def _no_processes(harness: Harness) -> None:
+    """A driver of one process refuses a fork of itself and has no address for others."""
+    import os  # noqa: PLC0415 - only here
+
+    driver: Any = harness.driver()
+    driver._pid = os.getpid() + 1
+    try:
+        driver.send([harness.message()])
+    except ConfigurationError as error:
+        assert "process" in str(error)
+        return
+    finally:
+        driver._pid = os.getpid()
+    message = "a driver of one process was used from another and did not say so"
+    raise AssertionError(message)
+
+
+REFUSALS: dict[str, Callable[[Harness], None]] = {
+    "browse": lambda h: _refuses(h, "browse", lambda q: q.jobs()),
+    "concurrency": lambda h: _refuses(h, "concurrency", _job(concurrency=("k", 1))),
+    "control": lambda h: _refuses(h, "control", lambda q: q.cancel("0")),
+    "count": lambda h: _refuses(h, "count", lambda q: q.stats()),
+    "delay": lambda h: _refuses(h, "delay", _job(delay=1)),
+    "key": lambda h: _refuses(h, "key", _job(key="k")),
+    "pause": lambda h: _refuses(h, "pause", lambda q: q.pause("default")),
+    "priority": lambda h: _refuses(h, "priority", _job(priority=9)),
+    "processes": _no_processes,
+    "purge": lambda h: _refuses(h, "purge", lambda q: q.purge("default")),
+    "rate_limit": lambda h: _refuses(h, "rate_limit", _job(rate_limit="1/s")),
+    "records": lambda h: _refuses(h, "records", lambda q: q.prune()),
+    "registry": lambda h: _refuses(h, "registry", lambda q: q.workers()),
+    "transactional": lambda h: _refuses(h, "transactional", lambda q: q.dispatch(Job("t"), connection=object())),
+    "unique": lambda h: _refuses(h, "unique", _job(unique_for=5)),
+}
+"""What a driver without a need must say. Needs without an entry (fencing, exchange, the store) cannot be asked for through
+the API; a driver that lacks one of those declares a weaker sentence instead."""

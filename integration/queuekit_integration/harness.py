@@ -1,0 +1,229 @@
+"""What a driver's author writes so that the catalogue can run on the driver, and what scenarios are written with."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from queuekit import Queue, VirtualClock
+from queuekit.contract import Delivery, Driver, Message
+from queuekit.drivers import features_of
+from queuekit.ids import new_id
+
+__all__ = ["Harness", "WorkerProcess", "wait_until"]
+
+DEADLINE = 20.0
+"""Seconds after which a wait fails; far above what any step takes, so that only a real hang reaches it."""
+
+
+def wait_until(predicate: Callable[[], Any], what: str, *, seconds: float = DEADLINE) -> Any:
+    """Poll until `predicate` holds, and return what it gave; fails with `what` after the deadline."""
+    end = time.monotonic() + seconds
+    while True:
+        value = predicate()
+        if value:
+            return value
+        if time.monotonic() > end:
+            message = f"not within {seconds} s: {what}"
+            raise AssertionError(message)
+        time.sleep(0.005)
+
+
+@dataclass
+class WorkerProcess:
+    """A real worker process that a scenario may freeze, kill or stop."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    def kill(self) -> None:
+        """Kill -9 and wait."""
+        self.process.kill()
+        self.process.wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def terminate(self) -> int:
+        """SIGTERM; return the exit code."""
+        self.process.terminate()
+        return self.process.wait(DEADLINE)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self.process.pid
+
+
+@dataclass
+class Harness:
+    """One cell of the matrix: a driver in one profile, with a namespace that nobody else uses.
+
+    Subclass it in your tests: set `name`, and implement `make_driver`. A driver for several processes also sets `url`.
+    """
+
+    name: str = ""
+    profile: str = ""
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    namespace: str = ""
+    folder: Path = field(default_factory=Path)
+    _queues: list[Queue] = field(default_factory=list)
+    _drivers: list[Driver] = field(default_factory=list)
+    _workers: list[WorkerProcess] = field(default_factory=list)
+
+    # -------------------------------------------------------------------------------- what a driver's author writes
+
+    def make_driver(self, *, virtual: bool) -> Driver:
+        """Build a driver on this cell's backend and namespace; on `self.clock` when `virtual`, else on real time."""
+        raise NotImplementedError
+
+    def url(self) -> str | None:
+        """Return the address with which another process reaches this cell's backend; None when none can."""
+        return None
+
+    def broken(self) -> Driver:
+        """Return a driver whose backend cannot be reached, for the error contract."""
+        raise NotImplementedError
+
+    def write_garbage(self, body: bytes) -> None:
+        """Put a body that queuekit never wrote into the default queue, past the driver."""
+        raise NotImplementedError
+
+    def leaks(self) -> list[str]:
+        """Return what is left over in the backend after the scenario that should not be."""
+        return []
+
+    # ------------------------------------------------------------------------------------------ what scenarios use
+
+    @property
+    def column(self) -> str:
+        """The matrix column."""
+        return f"{self.name}:{self.profile}" if self.profile else self.name
+
+    def lacks(self, needs: tuple[str, ...]) -> list[str]:
+        """Return those needs that the driver does not meet."""
+        driver = self.driver()
+        have = set(features_of(driver))
+        limits = driver.limits
+        if limits.fenced:
+            have.add("fenced")
+        if limits.lease_by == "time":
+            have.add("lease")
+        if limits.unique_ids:
+            have.add("unique_ids")
+        if limits.shared:
+            have.add("processes")
+        return [need for need in needs if need not in have]
+
+    def driver(self) -> Driver:
+        """Return an open driver on virtual time."""
+        driver = self.make_driver(virtual=True)
+        self._drivers.append(driver)
+        driver.open()
+        driver.prepare(["default"])
+        return driver
+
+    def queue(self, *, virtual: bool = False, **options: Any) -> Queue:
+        """Return a queue on real time (for workers), or on virtual time (for `run_due`)."""
+        driver = self.make_driver(virtual=virtual)
+        queue = Queue(driver, clock=self.clock if virtual else None, namespace=self.namespace, **options)
+        self._queues.append(queue)
+        return queue
+
+    def advance(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        self.clock.advance(seconds)
+
+    def message(self, body: str = "{}", *, queue: str = "default", type: str = "t", **fields: Any) -> Message:
+        """Return a message with a fresh id."""
+        return Message(fields.pop("id", None) or new_id(), queue, type, body, **fields)
+
+    def claim_one(self, driver: Driver, *, lease: float = 10.0, queue: str = "default") -> Delivery:
+        """Claim exactly one job."""
+        found = driver.claim([queue], limit=1, lease=lease)
+        assert len(found) == 1, f"one job should have been claimable, and {len(found)} were"
+        return found[0]
+
+    def spawn_worker(self, app: str = "queuekit_integration.app", **settings: Any) -> WorkerProcess:
+        """Start a worker process on this cell's backend; it is ready when this returns.
+
+        `settings`: concurrency, lease, queues, grace. What its handlers do is in `queuekit_integration/app.py`; they
+        write to this cell's history folder.
+        """
+        address = self.url()
+        assert address is not None, "this driver has no other processes; the scenario should need `processes`"
+        name = f"w{len(self._workers)}-{uuid.uuid4().hex[:6]}"
+        environment = {
+            **os.environ,
+            "QUEUEKIT_APP": json.dumps({"url": address, "namespace": self.namespace, "name": name, **settings}),
+            "QUEUEKIT_HISTORY": str(self.folder),
+            "PYTHONDEVMODE": "",
+        }
+        ready = self.folder / f"{name}.ready"
+        with (self.folder / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", app], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        worker = WorkerProcess(process, self.folder)
+        self._workers.append(worker)
+        wait_until(
+            lambda: ready.exists() or process.poll() is not None, f"worker {name} ready ({self._log(name)})", seconds=30
+        )
+        assert process.poll() is None, f"worker {name} ended at once: {self._log(name)}"
+        return worker
+
+    def _log(self, name: str) -> str:
+        path = self.folder / f"{name}.log"
+        return path.read_text("utf-8", "replace")[-2000:] if path.exists() else "no log"
+
+    def starts(self, job_id: str | None = None) -> list[dict[str, Any]]:
+        """Return the handler starts that worker processes recorded, oldest first."""
+        return [r for r in self.notes() if r["f"] == "start" and job_id in {None, r["job"]}]
+
+    def notes(self) -> list[dict[str, Any]]:
+        """Return all that worker processes' handlers noted."""
+        records: list[dict[str, Any]] = []
+        for path in self.folder.glob("*.notes"):
+            for line in path.read_text("utf-8").splitlines():
+                with contextlib.suppress(ValueError):  # a line torn by a kill
+                    records.append(json.loads(line))
+        return sorted(records, key=lambda record: record["t"])
+
+    def close(self) -> None:
+        """End what this cell started, also after a failure."""
+        for worker in self._workers:
+            if worker.process.poll() is None:
+                worker.thaw()
+                worker.kill()
+        for queue in self._queues:
+            queue.shutdown(timeout=2)
+            queue.close()
+        for driver in self._drivers:
+            driver.close()
+
+
+@contextlib.contextmanager
+def cell(kind: type[Harness]) -> Iterator[Harness]:
+    """Make a cell, and clean up behind it."""
+    with tempfile.TemporaryDirectory(prefix="queuekit-", ignore_cleanup_errors=True) as folder:
+        harness = kind(namespace=f"t{uuid.uuid4().hex[:10]}", folder=Path(folder))
+        try:
+            yield harness
+        finally:
+            harness.close()

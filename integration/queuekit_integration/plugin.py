@@ -1,0 +1,100 @@
+"""The pytest plugin: runs every scenario on every driver asked for, and writes one result a cell.
+
+`pytest -p queuekit_integration.plugin --queuekit-driver my_package:MyHarness` runs the whole catalogue on your driver.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from queuekit_integration.cells import Cell, run
+from queuekit_integration.harness import Harness
+from queuekit_integration.harnesses import HARNESSES
+from queuekit_integration.registry import SCENARIOS, load
+
+CATALOGUE = Path(__file__).parent / "catalogue"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    group = parser.getgroup("queuekit")
+    group.addoption("--queuekit-driver", action="append", help="a driver's name, or package:HarnessClass (default: all own)")
+    group.addoption("--queuekit-results", help="append one JSON line a cell to this file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Run the catalogue when no other test was named."""
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args = [str(CATALOGUE)]
+
+
+def harnesses_of(config: pytest.Config) -> list[type[Harness]]:
+    """Return the harness classes asked for; an unknown name is an error."""
+    names = config.getoption("--queuekit-driver") or list(HARNESSES)
+    return [_harness(name) for name in names]
+
+
+def _harness(name: str) -> type[Harness]:
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        found: Any = getattr(importlib.import_module(module), attribute)
+    else:
+        found = HARNESSES.get(name)
+    if not (isinstance(found, type) and issubclass(found, Harness)):
+        raise pytest.UsageError(f"--queuekit-driver {name}: not one of {', '.join(HARNESSES)}, nor a Harness class")
+    for attribute in vars(found):
+        if attribute.startswith("scenario_"):
+            raise pytest.UsageError(f"{name} overrides {attribute}: a driver takes the catalogue as it is")
+    return found
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make one test a cell."""
+    if "queuekit_cell" not in metafunc.fixturenames:
+        return
+    load()
+    cells = [Cell(kind, scenario) for kind in harnesses_of(metafunc.config) for scenario in SCENARIOS.values()]
+    metafunc.parametrize("queuekit_cell", cells, ids=[str(cell) for cell in cells])
+
+
+@pytest.fixture
+def queuekit_results(request: pytest.FixtureRequest) -> Path | None:
+    """Where results go."""
+    path = request.config.getoption("--queuekit-results")
+    return None if path is None else Path(path)
+
+
+def run_cell(cell: Cell, results: Path | None) -> None:
+    """Run one cell within its time limit and record what came of it."""
+    start = time.monotonic()
+    outcome, detail = "failed", ""
+    try:
+        outcome = run(cell)
+    except BaseException as error:
+        detail = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        seconds = time.monotonic() - start
+        print(f"[{cell.harness.name}][{cell.scenario.function}] duration={seconds:.3f}")
+        if results is not None:
+            cell.record(results, outcome, detail, seconds)
+    limit = time_limit(cell)
+    if limit is not None and seconds > limit:
+        raise AssertionError(f"{cell} took {seconds:.1f} s, and its limit is {limit:.1f} s")
+
+
+def time_limit(cell: Cell) -> float | None:
+    """Return the guardrail from the environment, the most specific one."""
+    base = "QUEUEKIT_SCENARIO_LIMIT_SECONDS"
+    backend = cell.harness.name.upper()
+    scenario = cell.scenario.function.upper()
+    for name in (f"{base}_{scenario}_{backend}", f"{base}_{scenario}", f"{base}_{backend}", base):
+        if name in os.environ:
+            return float(os.environ[name])
+    return None
