@@ -26,11 +26,10 @@ def install(session: nox.Session, *groups: str) -> None:
     session.install("--constraint", "constraints.txt", *wanted, "--editable", ".", "--editable", "integration")
 
 
-def script(session: nox.Session, name: str, *arguments: str) -> None:
-    """Run a script of this repository, or say that it is missing."""
-    if not Path(name).is_file():
-        session.error(f"{name} does not exist: this session has nothing to run")
-    session.run("python", name, *arguments, *session.posargs)
+def needs(session: nox.Session, path: str) -> None:
+    """Fail at once, and clearly, where a session has nothing to run."""
+    if not Path(path).is_file():
+        session.error(f"{path} does not exist: this session has nothing to run")
 
 
 @nox.session(python=MAIN)
@@ -91,20 +90,23 @@ def docs(session: nox.Session) -> None:
 @nox.session(python=MAIN)
 def build(session: nox.Session) -> None:
     """Build every distribution, check what is inside, install and import it."""
+    needs(session, "scripts/check_build.py")
     install(session, "build")
-    script(session, "scripts/check_build.py")
+    session.run("python", "scripts/check_build.py", *session.posargs)
 
 
 @nox.session(python=MAIN)
 def soak(session: nox.Session) -> None:
     """Run mixed load under faults for a long time: `nox -s soak -- --minutes 60`."""
+    needs(session, "scripts/soak.py")
     install(session, "test")
-    script(session, "scripts/soak.py")
+    session.run("python", "scripts/soak.py", *session.posargs)
 
 
 @nox.session(python=MAIN)
 def flake(session: nox.Session) -> None:
     """Repeat every scenario and print failures with their 95 % bound: `nox -s flake -- 20`."""
+    needs(session, "integration/queuekit_integration/flakes.py")
     install(session, "test")
     session.run("python", "-m", "queuekit_integration.flakes", *(session.posargs or ["20"]))
 
@@ -112,5 +114,6 @@ def flake(session: nox.Session) -> None:
 @nox.session(python=MAIN)
 def bench(session: nox.Session) -> None:
     """Measure jobs per second and latencies."""
+    needs(session, "scripts/bench/core.py")
     install(session)
-    script(session, "scripts/bench/core.py")
+    session.run("python", "scripts/bench/core.py", *session.posargs)

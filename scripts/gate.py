@@ -97,7 +97,7 @@ def summary(results: list[Ran]) -> str:
     lines += [f"    {name}: {reason}" for name, reason in NOT_RUN.items()]
     total = sum(result.seconds for result in results)
     verdict = f"FAILED: {', '.join(failed)}" if failed else "all passed"
-    return "\n".join([*lines, f"{len(results)} stages in {total:.0f} s, {verdict}"])
+    return "\n".join([*lines, f"  in {total:.0f} s {verdict}"])
 
 
 def arguments() -> tuple[list[Stage], list[str]]:
