@@ -14,6 +14,8 @@ __all__ = ["Duration", "checked_name", "instant", "rate", "seconds", "whole"]
 Duration: TypeAlias = float | timedelta
 """Seconds, or a timedelta."""
 
+SHOWN = 80
+"""Characters shown of a refused value."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,60}\Z")
 _RATE = re.compile(r"\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)?\s*(s|m|h|d|sec|min|hour|day)\s*\Z")
 _UNITS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "hour": 3600.0, "d": 86400.0, "day": 86400.0}
@@ -21,7 +23,9 @@ _UNITS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "hour": 360
 
 def refuse(option: str, value: object, remedy: str) -> ConfigurationError:
     """Return the error for a bad option value."""
-    return ConfigurationError(f"{option}={value!r} ({type(value).__name__}) is refused: {remedy}")
+    shown = repr(value)
+    shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
+    return ConfigurationError(f"{option}={shown} ({type(value).__name__}) is refused: {remedy}")
 
 
 def seconds(option: str, value: Duration, *, zero: bool = True) -> float:

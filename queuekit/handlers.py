@@ -94,7 +94,7 @@ class Binder:
         return args[0] if args else kwargs["payload"]
 
     def check(self, encoded: bytes) -> None:
-        """Raise `BadPayload` when this JSON does not fit the handler."""
+        """Raise `BadPayload` when this JSON does not fit the handler; null stands for no arguments."""
         if not self._empty or encoded not in {b"null", b"{}"}:
             self._decode(encoded)
 
@@ -114,6 +114,8 @@ class Binder:
         return tuple(by_name[name] for name in self._positional), {name: by_name[name] for name in self._keywords}
 
     def _decode(self, encoded: bytes | memoryview | msgspec.Raw) -> Any:
+        if not self.whole and bytes(encoded) == b"null":
+            encoded = b"{}"
         try:
             return self._decoder.decode(encoded)
         except msgspec.ValidationError as error:

@@ -19,6 +19,8 @@ from queuekit.ids import checked_id
 __all__ = ["NO_OPTIONS", "HandlerOptions", "JobOptions", "Options"]
 
 Delivery_ = Literal["at_least_once", "at_most_once"]
+MAX_UNIQUE_KEY = 65_536
+"""Characters of a unique key: it is hashed before it is stored, so only good sense bounds it."""
 MAX_KEY = 512
 """Characters of a key: a backend's index or message group has to hold it."""
 
@@ -171,9 +173,13 @@ def _one_of(*values: str) -> Any:
     return check
 
 
-def _text(name: str, value: object) -> dict[str, Any]:
-    if not isinstance(value, str) or not 1 <= len(value) <= MAX_KEY:
-        raise refuse(name, value, f"give a text of 1 to {MAX_KEY} characters")
+def _long_text(name: str, value: object) -> dict[str, Any]:
+    return _text(name, value, most=MAX_UNIQUE_KEY)
+
+
+def _text(name: str, value: object, *, most: int = MAX_KEY) -> dict[str, Any]:
+    if not isinstance(value, str) or not 1 <= len(value) <= most:
+        raise refuse(name, value, f"give a text of 1 to {most} characters")
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -229,7 +235,7 @@ _CHECKS: dict[str, Any] = {
     "concurrency": _concurrency,
     "rate_limit": lambda name, value: {name: rate(name, value)},
     "unique_for": lambda name, value: {name: seconds(name, value, zero=False)},
-    "unique_key": _text,
+    "unique_key": _long_text,
     "until": _one_of("end", "start"),
     "on_conflict": _one_of("return", "raise", "replace"),
     "id": lambda name, value: {name: checked_id(value)},

@@ -24,7 +24,9 @@ CATALOGUE = Path(__file__).parent / "catalogue"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
     group = parser.getgroup("queuekit")
-    group.addoption("--queuekit-driver", action="append", help="a driver's name, or package:HarnessClass (default: all own)")
+    group.addoption(
+        "--queuekit-driver", action="append", help="a driver's name, or package:HarnessClass (default: all own)"
+    )
     group.addoption("--queuekit-results", help="append one JSON line a cell to this file")
 
 

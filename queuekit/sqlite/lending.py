@@ -38,10 +38,11 @@ class Lending:
         """Lend what is due."""
         self.promote(connection, now=now, wall=wall, recover=recover)
         queues = self._unpaused(connection, queues)
-        rows = self._recovered(connection, queues, limit if free is None else min(limit, free), now, wall)
+        taken: dict[str, int] = {}
+        rows = self._recovered(connection, queues, limit if free is None else min(limit, free), now, wall, taken)
         for queue in queues:
             if len(rows) < limit:
-                rows += self._ready(connection, queue, limit - len(rows), now, wall)
+                rows += self._ready(connection, queue, limit - len(rows), now, wall, taken)
         return self._lend(connection, rows, lease=lease, now=now, wall=wall) if rows else []
 
     def promote(self, connection: sqlite3.Connection, *, now: float, wall: float, recover: bool) -> None:
@@ -67,20 +68,25 @@ class Lending:
         return [queue for queue in queues if queue not in paused]
 
     def _recovered(
-        self, connection: sqlite3.Connection, queues: Sequence[str], places: int, now: float, wall: float
+        self,
+        connection: sqlite3.Connection,
+        queues: Sequence[str],
+        places: int,
+        now: float,
+        wall: float,
+        taken: dict[str, int],
     ) -> list[tuple[Any, ...]]:
         if places <= 0 or not queues:
             return []
         names = msgspec.json.encode(list(queues)).decode()
         rows = connection.execute(self._sql["pick_recovered"], (names, places)).fetchall()
-        return [row for row in rows if self._pass_gates(connection, row, now, wall, {})]
+        return [row for row in rows if self._pass_gates(connection, row, now, wall, taken)]
 
     def _ready(
-        self, connection: sqlite3.Connection, queue: str, limit: int, now: float, wall: float
+        self, connection: sqlite3.Connection, queue: str, limit: int, now: float, wall: float, taken: dict[str, int]
     ) -> list[tuple[Any, ...]]:
         """Pick the head of a line; rows that their limits hold back are replaced by later ones."""
         picked: list[tuple[Any, ...]] = []
-        taken: dict[str, int] = {}
         while len(picked) < limit:
             rows = connection.execute(self._sql["pick_ready"], (queue, limit)).fetchall()
             rows = [row for row in rows if row[0] not in {p[0] for p in picked}] if picked else rows

@@ -235,7 +235,7 @@ def _attempt(order: tuple[Any, ...], remote: Any) -> Attempt:
 def _run(attempt: Attempt, names: tuple[str, str, str]) -> Outcome:
     try:
         attempt.handler = Handler(names[0], _find(names[1], names[2]), NO_OPTIONS)
-        args, kwargs = Runtime._arguments(attempt)
+        args, kwargs = Runtime.arguments(attempt)
         if attempt.handler.wants_context:
             args = (attempt.context(), *args)
         outcome = verdict.of_result(attempt, attempt.handler.fn(*args, **kwargs))

@@ -144,7 +144,7 @@ class Runtime:
         handler = attempt.handler
         if handler is None:
             raise refuse("handler", None, "judge the attempt first")
-        args, kwargs = self._arguments(attempt)
+        args, kwargs = self.arguments(attempt)
         context = None
         if handler.wants_context:
             context = attempt.context()
@@ -159,7 +159,8 @@ class Runtime:
         return call
 
     @staticmethod
-    def _arguments(attempt: Attempt) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def arguments(attempt: Attempt) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the handler's arguments without its context; raises `BadPayload`."""
         handler = attempt.handler
         assert handler is not None
         if attempt.envelope.codec == BASE64:

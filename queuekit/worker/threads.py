@@ -20,6 +20,8 @@ _log = logging.getLogger("queuekit.worker")
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
 _raise_in.restype = ctypes.c_int
+NOTHING: ctypes.py_object[None] = ctypes.py_object()
+"""A NULL pointer: takes back an exception that was not raised yet."""
 
 
 class Slot:
@@ -55,7 +57,7 @@ class Slot:
                     self.attempt = None
                 if self._interrupted:
                     self._interrupted = False
-                    _raise_in(self.thread_id, None)
+                    _raise_in(self.thread_id, NOTHING)
             except (JobError, verdict.Stopped):
                 continue  # the interruption came just now, too late to matter
             return

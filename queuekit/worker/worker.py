@@ -350,7 +350,7 @@ class Worker:
         try:
             if self._before(attempt):
                 start = time.perf_counter()
-                outcome = self._run_handler(attempt, slot)
+                outcome = self._outcome(attempt, slot)
                 attempt.duration = time.perf_counter() - start
                 self._after(attempt, outcome)
             else:
@@ -377,6 +377,14 @@ class Worker:
         if self._runtime.listening:
             self._runtime.tell(attempt, "started")
         return True
+
+    def _outcome(self, attempt: Attempt, slot: Slot) -> Outcome:
+        """Run the handler; trouble around it (no process to be had, a broken hook) is a failed attempt as well."""
+        try:
+            return self._run_handler(attempt, slot)
+        except Exception as error:
+            _log.exception("job %s failed outside of its handler", attempt.delivery.message.id)
+            return verdict.of_error(attempt, error)
 
     def _run_handler(self, attempt: Attempt, slot: Slot) -> Outcome:
         handler = attempt.handler

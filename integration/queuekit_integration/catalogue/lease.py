@@ -201,9 +201,12 @@ def scenario_lse_11_lease_lost_cancels_handler(h: Harness) -> None:
     driver = queue.driver
     worker = queue.worker(concurrency=1, lease=0.6)
     real = driver.extend
-    driver.extend = lambda deliveries, *, lease: real([], lease=lease) or [  # type: ignore[method-assign]
-        _not_held() for _ in deliveries
-    ]
+    driver.extend = lambda deliveries, *, lease: (
+        real([], lease=lease)
+        or [  # type: ignore[method-assign]
+            _not_held() for _ in deliveries
+        ]
+    )
     worker.start()
     wait_until(lambda: told, "the handler to notice")
     driver.extend = real  # type: ignore[method-assign]

@@ -109,7 +109,9 @@ def scenario_unq_05_until_start_scope(h: Harness) -> None:
     assert inside == [True], "not freed at the start"
     h.advance(5.1)
     run_due(queue)
-    assert not queue.dispatch(Job("starts", unique_key="k", until="start")).created, "the first's retry freed the second's"
+    assert not queue.dispatch(Job("starts", unique_key="k", until="start")).created, (
+        "the first's retry freed the second's"
+    )
 
 
 @scenario("UNQ-06", needs=("unique",))
