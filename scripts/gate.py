@@ -93,7 +93,7 @@ def summary(results: list[Ran]) -> str:
     left_out = [stage.name for stage in STAGES if stage.name not in ran]
     failed = [result.stage.name for result in results if result.code]
     lines = ["", "=== summary", *(result.line for result in results), "  not run:"]
-    lines += [f"    {name}: not asked for" for name in left_out]
+    lines += [f"    not asked for: {', '.join(left_out)}"] if left_out else []
     lines += [f"    {name}: {reason}" for name, reason in NOT_RUN.items()]
     total = sum(result.seconds for result in results)
     verdict = f"FAILED: {', '.join(failed)}" if failed else "all passed"
