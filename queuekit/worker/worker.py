@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from queuekit.clock import Wakeup
 from queuekit.contract import Again, Dead, Delivery, Done, Outcome, Released, Settlement, WorkerInfo
 from queuekit.durations import Duration, seconds, whole
-from queuekit.errors import ConfigurationError, DriverError, DriverUnavailable, QueueClosed
+from queuekit.errors import ConfigurationError, DriverError, DriverUnavailable, JobTimeout, QueueClosed
 from queuekit.ids import new_id
 from queuekit.worker import verdict
 from queuekit.worker.attempt import Attempt
@@ -147,7 +147,7 @@ class Worker:
         for attempt in attempts:
             attempt.lost = True
         if attempts:
-            self._driver.settle([Released(attempt.delivery) for attempt in attempts])
+            self._driver.settle([_abandoned(attempt) for attempt in attempts])
         return [attempt.delivery.message.id for attempt in attempts]
 
     def __enter__(self) -> Self:
@@ -552,6 +552,14 @@ class Worker:
             running=tuple(self.running),
             stopping=self._stopping,
         )
+
+
+def _abandoned(attempt: Attempt) -> Outcome:
+    """Give a running job back; one that is stuck past its timeout has used its attempt up."""
+    if not attempt.stuck:
+        return Released(attempt.delivery)
+    late = JobTimeout(f"the attempt did not end after its timeout of {attempt.policy.timeout} s; its process was replaced")
+    return verdict.of_error(attempt, late)
 
 
 def _checked_lease(lease: Duration, longest: float | None) -> float:
