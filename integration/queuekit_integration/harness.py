@@ -185,7 +185,7 @@ class Harness:
         wait_until(
             lambda: ready.exists() or process.poll() is not None, f"worker {name} ready ({self._log(name)})", seconds=30
         )
-        assert process.poll() is None, f"worker {name} ended at once: {self._log(name)}"
+        assert ready.exists() or process.poll() is None, f"worker {name} ended at once: {self._log(name)}"
         return worker
 
     def _log(self, name: str) -> str:
