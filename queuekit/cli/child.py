@@ -87,6 +87,7 @@ class Child:
         return queue, worker
 
     def _count_to(self, most: int) -> Callable[[object], None]:
+        """Return a job hook that ends the work at once; jobs in processes have no hooks, and are noticed by a look."""
         numbers = itertools.count(1)
 
         def ended(_context: object) -> None:
@@ -128,11 +129,15 @@ class Child:
             return CRASHED
         if worker.stuck.is_set():
             return STUCK
-        if self._enough or (settings.max_memory is not None and resident_mib() > settings.max_memory):
+        if self._enough or self._used_up(worker):
             return RECYCLED
         if settings.reload and (file := self._changes.look()) is not None:
             return self._reloaded(file)
         return None
+
+    def _used_up(self, worker: Worker) -> bool:
+        most, memory = self._settings.max_jobs, self._settings.max_memory
+        return (most is not None and worker.done >= most) or (memory is not None and resident_mib() > memory)
 
     def _reloaded(self, file: Path) -> int:
         tell(f"queuekit worker: {file.name} changed")
@@ -180,6 +185,8 @@ class Child:
         tell(f"queuekit worker: process {os.getpid()} leaves because its supervisor is gone")
         if self._worker is not None:
             _bounded(self._worker.abandon)
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)  # the processes of its handlers too, and nobody is left to ask for a code
         _leave_at_once(ABANDONED)
 
 
@@ -220,7 +227,7 @@ def _tried(call: Callable[[], object]) -> None:
 
 
 def _leave_at_once(code: int) -> None:
-    """End this process, without waiting for threads, and the processes of its handlers with it."""
+    """End this process without waiting for its threads."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

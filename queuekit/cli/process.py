@@ -18,8 +18,8 @@ __all__ = ["Process"]
 class Process:
     """Runs `queuekit.cli.child`, leading a process group of its own.
 
-    The group keeps a terminal's Ctrl-C for the supervisor, which passes it on, and lets a crashed child's own children
-    be ended with it. The socket tells the child when the supervisor is gone, however that happened.
+    The group keeps a terminal's Ctrl-C for the supervisor, which passes it on. What a child leaves behind in its group
+    is ended with it; a handler that wants a program to live on starts it in a session of its own. The socket tells the child when the supervisor is gone, however that happened.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:

@@ -142,7 +142,7 @@ class Supervisor:
         place.process = None
         now = time.monotonic()
         if self._stopping_since is not None:
-            self._code = max(self._code, code if code in {ABANDONED, USAGE} else OK)
+            self._code = max(self._code, ABANDONED if code == ABANDONED else OK)
             self._report.left(place.number, process.pid, code, pause=None)
         elif code == USAGE and not self._loaded:
             self._code = USAGE  # nobody else has loaded the app either: it would not help to try again

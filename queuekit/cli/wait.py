@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from argparse import Namespace
@@ -13,6 +14,7 @@ from queuekit.cli.app import open_shared
 from queuekit.cli.exits import FAILED, NOTHING, OK, TIMED_OUT
 from queuekit.cli.output import as_json, say, tell
 from queuekit.contract import State
+from queuekit.errors import DriverUnavailable
 from queuekit.info import JobInfo
 from queuekit.queue import Queue
 
@@ -95,19 +97,31 @@ class Progress:
 
 def _until_ended(chosen: Selection, timeout: float | None, progress: Progress) -> int:
     """Look again and again; return how many jobs were unfinished at the last look."""
-    end = None if timeout is None else time.monotonic() + timeout
+    end = math.inf if timeout is None else time.monotonic() + timeout
     pause = FIRST_LOOK
     while True:
         start = time.monotonic()
-        counts = chosen.count(UNFINISHED)
-        progress.show(counts)
+        counts = _look(chosen, end)
         now = time.monotonic()
-        left = pause if end is None else end - now
-        if not counts or left <= 0:
-            return counts.total()
+        left = end - now
+        if counts is not None:
+            progress.show(counts)
+            if not counts or left <= 0:
+                return counts.total()
         # A look at very many jobs takes long itself: never spend more than half of the time on looking.
         time.sleep(min(max(pause, now - start), left))
         pause = min(pause * 1.5, SLOWEST_LOOK)
+
+
+def _look(chosen: Selection, end: float) -> Counter[State] | None:
+    """Count what is unfinished; None when the backend is away and there is time for it to come back."""
+    try:
+        return chosen.count(UNFINISHED)
+    except DriverUnavailable as error:
+        if time.monotonic() >= end:
+            raise
+        tell(f"the backend is unavailable ({error}); waiting for it")
+        return None
 
 
 def _report(asked: Namespace, chosen: Selection, unfinished: int) -> int:
