@@ -51,7 +51,7 @@ def slow(ctx: JobContext, seconds: float, tag: str = "") -> str:
     while time.monotonic() < end:
         time.sleep(0.01)
     note("end", ctx, tag=tag, lost=ctx.lost)
-    return SETTINGS["name"]
+    return str(SETTINGS["name"])
 
 
 @queue.job(name="until_cancelled", retries=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -53,7 +54,11 @@ class Cell:
 
 @cache
 def _commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    """Return the commit of the checkout that runs; empty outside of one, or where git is not installed."""
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    done = subprocess.run([git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return done.stdout.strip()
 
 
@@ -92,18 +97,18 @@ def _job(**options: Any) -> Callable[[Queue], object]:
 
 
 def _no_processes(harness: Harness) -> None:
-    """A driver of one process refuses a fork of itself and has no address for others."""
+    """Assert that a driver of one process refuses to be used from another."""
     import os  # noqa: PLC0415 - only here
 
-    driver: Any = harness.driver()
-    driver._pid = os.getpid() + 1
+    driver = harness.driver()
+    setattr(driver, "_pid", os.getpid() + 1)  # noqa: B010 - as if this were a fork
     try:
         driver.send([harness.message()])
     except ConfigurationError as error:
         assert "process" in str(error)
         return
     finally:
-        driver._pid = os.getpid()
+        setattr(driver, "_pid", os.getpid())  # noqa: B010
     message = "a driver of one process was used from another and did not say so"
     raise AssertionError(message)
 

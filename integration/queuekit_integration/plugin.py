@@ -83,7 +83,6 @@ def run_cell(cell: Cell, results: Path | None) -> None:
         raise
     finally:
         seconds = time.monotonic() - start
-        print(f"[{cell.harness.name}][{cell.scenario.function}] duration={seconds:.3f}")
         if results is not None:
             cell.record(results, outcome, detail, seconds)
     limit = time_limit(cell)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -91,7 +91,7 @@ def load() -> dict[str, Scenario]:
     return SCENARIOS
 
 
-def _modules(path: list[str]) -> Iterator[str]:
+def _modules(path: Iterable[str]) -> Iterator[str]:
     for info in pkgutil.iter_modules(path):
         if not info.name.startswith("test_"):
             yield info.name

@@ -148,7 +148,8 @@ class Lending:
             f"SELECT count(*) FROM \"{self._ns}.jobs\" WHERE rate_key = ? AND held = 'rate'",
             (rate.key,),
         ).fetchone()
-        return float(oldest) + rate.period * (1 + waiting // rate.limit)
+        again: float = oldest + rate.period * (1 + waiting // rate.limit)
+        return again
 
     # ------------------------------------------------------------------------------------------------------ lending
 

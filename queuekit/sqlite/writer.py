@@ -73,7 +73,8 @@ class Writer:
             patience.check()
         try:
             with sqlite_errors(self._path, doing=doing):
-                return self._transaction([operation], patience)[0]
+                result: T = self._transaction([operation], patience)[0]
+                return result
         finally:
             self._lock.release()
 

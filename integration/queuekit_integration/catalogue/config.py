@@ -30,10 +30,10 @@ from queuekit_integration.registry import scenario
 
 @scenario("CFG-01")
 def scenario_cfg_01_unknown_option(h: Harness) -> None:
-    with pytest.raises(ConfigurationError, match="retires.*did you mean 'retries'"):
+    with pytest.raises(ConfigurationError, match=r"retires.*did you mean 'retries'"):
         Job("t", retires=3)  # type: ignore[call-arg]
     queue = h.queue()
-    with pytest.raises(ConfigurationError, match="timout.*did you mean 'timeout'"):
+    with pytest.raises(ConfigurationError, match=r"timout.*did you mean 'timeout'"):
         queue.register("t", lambda: None, timout=3)  # type: ignore[call-arg]
 
 
@@ -82,7 +82,7 @@ def scenario_cfg_03_contradictory(h: Harness) -> None:
         {"delay": 10, "deadline": 5},
     ):
         with pytest.raises(ConfigurationError):
-            Job("t", **options)  # type: ignore[arg-type]
+            Job("t", **options)
 
 
 @scenario("CFG-04")
@@ -174,18 +174,18 @@ def scenario_err_06_no_secret_in_errors(h: Harness) -> None:
 def scenario_err_07_handler_exception_not_swallowed(h: Harness) -> None:
     queue = h.queue(virtual=True)
 
-    class Special(Exception):
+    class SpecialError(Exception):
         pass
 
     @queue.job(name="t", retries=0)
     def job() -> None:
-        raise Special("what happened")
+        raise SpecialError("what happened")
 
     handle = job.dispatch()
     run_due(queue)
     [error] = handle.info().errors
-    assert (error.kind, error.message) == ("Special", "what happened")
-    with pytest.raises(errors.JobFailed, match="Special: what happened"):
+    assert (error.kind, error.message) == ("SpecialError", "what happened")
+    with pytest.raises(errors.JobFailed, match="SpecialError: what happened"):
         handle.result(1)
 
 
@@ -201,7 +201,8 @@ def scenario_err_08_pickling(h: Harness) -> None:
         errors.JobTimeout("text", job_id="a"),
     ]
     for error in samples:
-        for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        sent = pickle.loads(pickle.dumps(error))  # noqa: S301 - bytes of our own
+        for other in (sent, copy.copy(error)):
             assert type(other) is type(error)
             assert str(other) == str(error)
             assert {k: repr(v) for k, v in vars(other).items()} == {k: repr(v) for k, v in vars(error).items()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from queuekit import BadPayload, Backoff, ConfigurationError, Job, JobContext
+from queuekit import Backoff, BadPayload, ConfigurationError, Job, JobContext
 from queuekit.contract import Again, Done, Query, Released
 from queuekit.ids import new_id
 from queuekit.worker.inline import run_due
@@ -68,7 +68,7 @@ def scenario_del_03_two_workers_split_work(h: Harness) -> None:
 def scenario_del_04_queue_isolation(h: Harness) -> None:
     seen: list[str] = []
     queue = h.queue()
-    queue.register("t", lambda payload: seen.append(payload))
+    queue.register("t", seen.append)
     queue.dispatch(Job("t", "one", queue="q1"))
     other = queue.dispatch(Job("t", "two", queue="q2"))
     with queue.worker(concurrency=2, queues=["q1"]):
@@ -191,7 +191,7 @@ def scenario_del_14_batch_larger_than_driver_limit(h: Harness) -> None:
     queue = h.queue(virtual=True)
     size = queue.driver.limits.batch * 2 + 3
     order: list[int] = []
-    queue.register("n", lambda payload: order.append(payload))
+    queue.register("n", order.append)
     handles = queue.dispatch_many(Job("n", i) for i in range(size))
     assert len({handle.id for handle in handles}) == size
     assert queue.stats().pending == size
@@ -265,7 +265,7 @@ def scenario_del_17_transactional_dispatch_rollback(h: Harness) -> None:
 def scenario_del_19_fan_in_many_queues_weighted(h: Harness) -> None:
     order: list[str] = []
     queue = h.queue()
-    queue.register("t", lambda payload: order.append(payload))
+    queue.register("t", order.append)
     for name in ("high", "mid", "low"):
         queue.dispatch_many(Job("t", name, queue=name) for _ in range(100))
     with queue.worker(concurrency=1, queues={"high": 4, "mid": 2, "low": 1}):

@@ -152,7 +152,7 @@ def scenario_fs_02_sqlite_kill9_mid_tx(h: Harness) -> None:
     for _ in range(3):
         worker = h.spawn_worker(lease=1.0, concurrency=4)
         before = len(h.starts())
-        wait_until(lambda: len(h.starts()) > before + 20, "the worker to be busy")
+        wait_until(lambda before=before: len(h.starts()) > before + 20, "the worker to be busy")
         worker.kill()
         connection = sqlite3.connect(_sqlite_path(h))
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -165,10 +165,10 @@ def scenario_fs_02_sqlite_kill9_mid_tx(h: Harness) -> None:
 
 @scenario("OUTAGE", needs=("count",), timing=True)
 def scenario_consume_after_broker_recovery(h: Harness) -> None:
-    """A backend that does not answer for a while loses nothing, and the worker goes on by itself."""
+    """Let a backend not answer for a while: nothing is lost, and the worker goes on by itself."""
     queue = h.queue()
     ran: list[int] = []
-    queue.register("t", lambda payload: ran.append(payload))
+    queue.register("t", ran.append)
     worker = queue.worker(concurrency=2, lease=1.0).start()
     assert worker.ready(10)
     driver: Any = queue.driver

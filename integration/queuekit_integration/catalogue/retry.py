@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 from typing import Any
@@ -91,7 +92,7 @@ def scenario_rty_04_backoff_schedule_exact(h: Harness) -> None:
 
     never.dispatch()
     drive(h, queue, 200, 0.5)
-    waits = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+    waits = [later - earlier for earlier, later in itertools.pairwise(starts)]
     for wait, wanted in zip(waits, [2, 6, 18, 50, 50], strict=True):
         assert wanted <= wait <= wanted + 0.5 + 1e-6, f"waits were {waits}"
 
@@ -141,7 +142,7 @@ def scenario_rty_07_retry_after_exception_value(h: Harness) -> None:
     handle = later.dispatch()
     drive(h, queue, 20, 0.5)
     assert [attempt for attempt, _ in starts] == [1, 2, 3]
-    gaps = [b[1] - a[1] for a, b in zip(starts, starts[1:], strict=False)]
+    gaps = [b[1] - a[1] for a, b in itertools.pairwise(starts)]
     assert 7 <= gaps[0] <= 7.5
     assert 3 <= gaps[1] <= 3.5
     assert handle.state == "completed"
@@ -188,7 +189,7 @@ def scenario_rty_10_crash_counts_as_attempt(h: Harness) -> None:
     handle = queue.dispatch(Job("die", retries=2))
     for number in range(1, 4):
         worker = h.spawn_worker(lease=0.6)
-        wait_until(lambda: len(h.starts()) == number, f"start {number}")
+        wait_until(lambda number=number: len(h.starts()) == number, f"start {number}")
         worker.process.wait(10)
     h.spawn_worker(lease=0.6)
     info = handle.wait(20)
@@ -343,7 +344,7 @@ def scenario_rty_16_retry_keeps_unique_lock(h: Harness) -> None:
     second = queue.dispatch(Job("never", unique_key="k"))
     assert (second.id, second.created) == (first.id, False)
     drive(h, queue, 20)
-    assert first.state == "failed"
+    assert first.info().state == "failed"
     assert queue.dispatch(Job("never", unique_key="k")).created
 
 

@@ -1,0 +1,91 @@
+"""The page and its data: verdicts, statements and links; no counts, dates or commits, which belong to a run."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from queuekit_integration.guarantees.results import Result
+from queuekit_integration.registry import SCENARIOS, load
+
+COLUMNS = ("memory", "sqlite")
+SIGNS = {"holds": "✔", "refused": "refused", "failed": "✘", "missing": "?"}
+HEAD = """# Guarantees
+
+Made from the results of a run of the catalogue, never written by hand; CI fails when this page differs from what its run
+says. **✔** holds: the scenario passed in the run that made this page. **refused**: the driver cannot do it, and the scenario's
+twin passed, which asserts that it says so before anything is stored. **?**: no result. Every statement links to the scenario that
+proves it.
+
+`python -m pytest -p queuekit_integration.plugin --queuekit-driver memory` runs them here;
+`--queuekit-driver your_package:YourHarness` on a driver of your own.
+"""
+
+
+def statements() -> dict[str, Any]:
+    """Return the groups of statements; a statement without scenario, or the other way round, is an error."""
+    load()
+    read = tomllib.loads((Path(__file__).parent / "statements.toml").read_text("utf-8"))
+    stated = {id for group in read["group"] for id in group["statements"]}
+    if strange := stated - set(SCENARIOS):
+        message = f"statements without a scenario: {', '.join(sorted(strange))}"
+        raise ValueError(message)
+    if silent := set(SCENARIOS) - stated:
+        message = f"scenarios without a statement: {', '.join(sorted(silent))}"
+        raise ValueError(message)
+    return read
+
+
+def verdicts(results: list[Result]) -> dict[tuple[str, str], str]:
+    """Return the verdict of each cell; any failure outweighs a pass."""
+    found: dict[tuple[str, str], str] = {}
+    for result in results:
+        cell = (result.scenario, result.driver)
+        if found.get(cell) != "failed":
+            found[cell] = result.outcome
+    return found
+
+
+def page_of(results: list[Result]) -> str:
+    """Return the page."""
+    read, found = statements(), verdicts(results)
+    lines = [HEAD]
+    for group in read["group"]:
+        lines += [f"## {group['title']}", "", f"| Statement | {' | '.join(COLUMNS)} | Scenario |"]
+        lines += [f"|---|{'---|' * len(COLUMNS)}---|"]
+        lines += [_row(id, text, found) for id, text in group["statements"].items()]
+        lines += [""]
+    lines += ["## Not built yet, or not tested", "", "| What | Why |", "|---|---|"]
+    lines += [f"| {what} | {why} |" for what, why in read["later"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def _row(id: str, text: str, found: dict[tuple[str, str], str]) -> str:
+    signs = [SIGNS[found.get((id, column), "missing")] for column in COLUMNS]
+    return f"| {text} | {' | '.join(signs)} | [{id}]({_link(id)}) |"
+
+
+def _link(id: str) -> str:
+    file = Path(inspect.getfile(SCENARIOS[id].body)).name
+    return f"../integration/queuekit_integration/catalogue/{file}"
+
+
+def data_of(results: list[Result]) -> str:
+    """Return the same as JSON, for programs."""
+    read, found = statements(), verdicts(results)
+    rows = [
+        {
+            "scenario": id,
+            "function": SCENARIOS[id].function,
+            "group": group["title"],
+            "statement": text,
+            "verdicts": {column: found.get((id, column), "missing") for column in COLUMNS},
+        }
+        for group in read["group"]
+        for id, text in group["statements"].items()
+    ]
+    return msgspec.json.format(msgspec.json.encode({"guarantees": rows, "later": read["later"]})).decode() + "\n"
