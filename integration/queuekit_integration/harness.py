@@ -196,6 +196,10 @@ class Harness:
         """Return the handler starts that worker processes recorded, oldest first."""
         return [r for r in self.notes() if r["f"] == "start" and job_id in {None, r["job"]}]
 
+    def wait_for_starts(self, count: int) -> None:
+        """Block until worker processes recorded at least so many starts."""
+        wait_until(lambda: len(self.starts()) >= count, f"{count} starts")
+
     def notes(self) -> list[dict[str, Any]]:
         """Return all that worker processes' handlers noted."""
         records: list[dict[str, Any]] = []

@@ -152,7 +152,7 @@ def scenario_fs_02_sqlite_kill9_mid_tx(h: Harness) -> None:
     for _ in range(3):
         worker = h.spawn_worker(lease=1.0, concurrency=4)
         before = len(h.starts())
-        wait_until(lambda before=before: len(h.starts()) > before + 20, "the worker to be busy")
+        h.wait_for_starts(before + 20)
         worker.kill()
         connection = sqlite3.connect(_sqlite_path(h))
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -11,7 +11,7 @@ import pytest
 
 from queuekit import Backoff, Event, Fail, Job, JobContext, Queue, Retry, Snooze
 from queuekit.worker.inline import run_due
-from queuekit_integration.harness import Harness, wait_until
+from queuekit_integration.harness import Harness
 from queuekit_integration.registry import scenario
 
 
@@ -189,7 +189,7 @@ def scenario_rty_10_crash_counts_as_attempt(h: Harness) -> None:
     handle = queue.dispatch(Job("die", retries=2))
     for number in range(1, 4):
         worker = h.spawn_worker(lease=0.6)
-        wait_until(lambda number=number: len(h.starts()) == number, f"start {number}")
+        h.wait_for_starts(number)
         worker.process.wait(10)
     h.spawn_worker(lease=0.6)
     info = handle.wait(20)
