@@ -33,8 +33,8 @@ __all__ = ["Child", "main"]
 LOADED = b"l"
 LOOK_EVERY = 0.5
 """Seconds between looks at memory, files and the worker's health; signals and --max-jobs are noticed at once."""
-LAST_CALL = 2.0
-"""Seconds that giving jobs back may take when this process leaves without waiting for them."""
+LAST_CALL = 4.0
+"""Seconds that giving jobs back may take when this process leaves at once; interrupted handlers have two of them."""
 PATIENT = 30 * 86_400.0
 """A child that is recycled lets its jobs finish, however long they take."""
 
@@ -176,6 +176,12 @@ class Child:
                 return OK
         return RECYCLED
 
+    def _stop_now(self) -> None:
+        """Claim no more, interrupt what can be interrupted, and give everything back."""
+        if self._worker is not None:
+            self._worker.stop(timeout=0)
+            self._worker.abandon()
+
     def _die_with_parent(self) -> None:
         try:
             while self._parent.recv(1):
@@ -183,8 +189,7 @@ class Child:
         except OSError:
             pass
         tell(f"queuekit worker: process {os.getpid()} leaves because its supervisor is gone")
-        if self._worker is not None:
-            _bounded(self._worker.abandon)
+        _bounded(self._stop_now)
         if os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)  # the processes of its handlers too, and nobody is left to ask for a code
         _leave_at_once(ABANDONED)

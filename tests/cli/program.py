@@ -49,6 +49,14 @@ def hog() -> int:
     hog.data = bytearray(b"x") * (64 << 20)
     return len(hog.data)
 
+def spin(seconds: float) -> None:
+    Path(f"spin-{os.getpid()}").touch()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+queue.register("app.spin", spin, executor="process")
+
 @queue.job
 def whoami() -> int:
     return os.getpid()

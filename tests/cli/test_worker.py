@@ -75,7 +75,26 @@ def test_children_die_with_a_killed_supervisor_and_give_their_jobs_back(
     until(lambda: len(worker.children()) == 2)
     worker.send(signal.SIGKILL)
     until(lambda: not any(map(alive, worker.children())))
-    until(lambda: job.state == "pending", 5)
+    assert job.state == "pending"
+
+
+def test_the_processes_of_handlers_die_with_a_killed_supervisor(queue: Queue, queuekit: Start, here: Path) -> None:
+    job = queue.dispatch(Job("app.spin", {"seconds": 60}))
+    worker = queuekit("worker", "app:queue")
+    runs(here, "spin")
+    pid = int(next(here.glob("spin-*")).name.removeprefix("spin-"))
+    worker.send(signal.SIGKILL)
+    until(lambda: not alive(pid), 10)
+    assert job.state == "pending"
+
+
+def test_the_processes_of_handlers_die_with_a_killed_child(queue: Queue, queuekit: Start, here: Path) -> None:
+    queue.dispatch(Job("app.spin", {"seconds": 60}))
+    worker = queuekit("worker", "app:queue")
+    runs(here, "spin")
+    pid = int(next(here.glob("spin-*")).name.removeprefix("spin-"))
+    os.kill(worker.children()[0], signal.SIGKILL)
+    until(lambda: not alive(pid), 10)
 
 
 def test_a_second_signal_kills_at_once(queue: Queue, queuekit: Start, here: Path) -> None:
