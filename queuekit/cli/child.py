@@ -1,7 +1,8 @@
 """One child of `queuekit worker`: imports the app, works, and leaves with an exit code that says why.
 
 Started by the supervisor as `python -m queuekit.cli.child SETTINGS FD`; FD is its end of a pair of sockets. The child writes
-one byte to it once the app is loaded. When the other end closes, its parent is dead, and the child leaves at once.
+one byte to it once the app is loaded, and closes it for writing when it has nothing left to do but to exit. When the
+other end closes, its parent is dead, and the child leaves at once.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from queuekit.cli.app import load
 from queuekit.cli.bell import Bell
 from queuekit.cli.changes import Changes
-from queuekit.cli.exits import ABANDONED, CRASHED, MEANINGS, OK, RECYCLED, RELOADED, STUCK, USAGE
+from queuekit.cli.exits import ABANDONED, CRASHED, OK, RECYCLED, RELOADED, STUCK, USAGE
 from queuekit.cli.memory import resident_mib
 from queuekit.cli.output import tell
 from queuekit.cli.settings import WorkerSettings
@@ -244,7 +246,8 @@ def main(arguments: list[str]) -> int:
     with socket.socket(fileno=int(descriptor)) as parent:
         parent.set_inheritable(False)
         code = Child(WorkerSettings.decode(settings), parent).run()
-        assert code in MEANINGS
+        with suppress(OSError):
+            parent.shutdown(socket.SHUT_WR)
         return code
 
 

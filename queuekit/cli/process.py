@@ -34,7 +34,8 @@ class Process:
         self.started_at = time.monotonic()
         self.loaded = False
         """Whether it has imported the app."""
-        self._heard_all = False
+        self.leaving_since: float | None = None
+        """When it said that it has nothing left to do but to exit; a thread that somebody left behind may keep it."""
 
     def fileno(self) -> int:
         """Return what `select` watches."""
@@ -43,7 +44,7 @@ class Process:
     @property
     def talks(self) -> bool:
         """Whether it may still say something."""
-        return not self._heard_all
+        return self.leaving_since is None
 
     def listen(self) -> None:
         """Hear what it has said."""
@@ -54,7 +55,8 @@ class Process:
         except OSError:
             heard = b""
         self.loaded = self.loaded or bool(heard)
-        self._heard_all = not heard
+        if not heard:
+            self.leaving_since = time.monotonic()
 
     def ended(self) -> int | None:
         """Return its exit code once it has ended; negative: the signal that ended it."""

@@ -17,6 +17,8 @@ __all__ = ["Supervisor"]
 STOPS = (signal.SIGTERM, signal.SIGINT)
 OVERTIME = 8.0
 """Seconds beyond the grace that a child has to interrupt handlers, give jobs back and leave; then it is killed."""
+LEAVING = 5.0
+"""Seconds that a child has to exit once its work is over: a thread that a handler left behind must not keep its place."""
 DUMP_GAP = 0.2
 """Seconds that a child has to write its stacks."""
 
@@ -57,6 +59,7 @@ class Supervisor:
                     self._bell.wait(self._until_next(), [p for p in self._running() if p.talks])
                     self._listen()
                     self._answer_signals()
+                    self._end_overdue()
                     self._reap()
             finally:
                 self._kill_all()  # whatever happened here, no child is left behind
@@ -70,11 +73,12 @@ class Supervisor:
 
     def _until_next(self) -> float | None:
         """Return the seconds until something must be done unasked."""
-        now = time.monotonic()
+        dues = [p.leaving_since + LEAVING for p in self._running() if p.leaving_since is not None]
         if self._stopping_since is not None:
-            return max(0.0, self._stopping_since + self._settings.grace + OVERTIME - now)
-        dues = [place.due - now for place in self._wanted() if place.process is None]
-        return max(0.0, min(dues)) if dues else None
+            dues.append(self._stopping_since + self._settings.grace + OVERTIME)
+        else:
+            dues += [place.due for place in self._wanted() if place.process is None]
+        return max(0.0, min(dues) - time.monotonic()) if dues else None
 
     # ---------------------------------------------------------------------------------------------------- starting
 
@@ -109,8 +113,15 @@ class Supervisor:
                 self._report.forced(number.name)
                 self._code = FORCED
                 self._kill_all()
-        if self._stopping_since is not None and self._until_next() == 0.0 and self._running():
-            self._code = FORCED
+
+    def _end_overdue(self) -> None:
+        """Kill what takes too long to leave."""
+        now = time.monotonic()
+        for process in self._running():
+            if process.leaving_since is not None and process.leaving_since + LEAVING <= now:
+                process.send(signal.SIGKILL)
+        if self._stopping_since is not None and self._stopping_since + self._settings.grace + OVERTIME <= now:
+            self._code = FORCED if self._running() else self._code
             self._kill_all()
 
     def _stop(self, number: signal.Signals) -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 APP = """
-import os, subprocess, sys, time
+import os, threading, time
 from pathlib import Path
 from queuekit import Queue
 
@@ -56,6 +56,10 @@ def spin(seconds: float) -> None:
         pass
 
 queue.register("app.spin", spin, executor="process")
+
+@queue.job
+def leave_thread() -> None:
+    threading.Thread(target=time.sleep, args=(60,), daemon=False).start()
 
 @queue.job
 def whoami() -> int:

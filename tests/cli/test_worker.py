@@ -131,6 +131,13 @@ def test_a_child_is_replaced_after_max_jobs(queue: Queue, queuekit: Start) -> No
     assert len(worker.children()) >= 2
 
 
+def test_a_thread_that_a_handler_left_behind_does_not_keep_a_child(queue: Queue, queuekit: Start) -> None:
+    queue.dispatch(Job("app.leave_thread", {}))
+    worker = queuekit("worker", "app:queue", "--max-jobs", "1")
+    until(lambda: len(worker.children()) == 2, 20)
+    assert not alive(worker.children()[0])
+
+
 def test_a_child_is_replaced_when_it_takes_too_much_memory(queue: Queue, queuekit: Start) -> None:
     worker = queuekit("worker", "app:queue", "--max-memory", "90")
     until(queue.workers)
