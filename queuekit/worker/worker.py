@@ -558,7 +558,7 @@ def _abandoned(attempt: Attempt) -> Outcome:
     """Give a running job back; one that is stuck past its timeout has used its attempt up."""
     if not attempt.stuck:
         return Released(attempt.delivery)
-    late = JobTimeout(f"the attempt did not end after its timeout of {attempt.policy.timeout} s; its process was replaced")
+    late = JobTimeout(f"the attempt did not end after its timeout of {attempt.policy.timeout} s; its process left")
     return verdict.of_error(attempt, late)
 
 
