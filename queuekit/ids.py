@@ -12,36 +12,52 @@ from queuekit.errors import ConfigurationError
 __all__ = ["checked_id", "new_id"]
 
 _lock = threading.Lock()
-_last = 0
-"""The newest 60 ordered bits given out: 48 of milliseconds, 12 of a counter within the millisecond."""
-_pool = b""
-_offset = 0
-_POOL_BYTES = 4096
+_millisecond = 0
+_count = 0
+_head = ""
+"""The text of the newest millisecond, up to the version digit."""
+_tails: list[str] = []
+"""Random ends, made ahead of need: one call to the system serves many ids."""
+TAILS = 256
+COUNTS = 0x1000
+"""Ids of one millisecond before the next one is borrowed: the counter has 12 bits (RFC 9562, section 6.2, method 1)."""
 
 
-def _forget_pool() -> None:
-    """Start over with fresh randomness: a forked child must not repeat its parent's ids."""
-    global _pool, _offset, _lock  # noqa: PLW0603 - one source of randomness a process
+def _start_over() -> None:
+    """Take fresh randomness: a forked child must not repeat its parent's ids."""
+    global _lock
     _lock = threading.Lock()
-    _pool, _offset = b"", 0
+    _tails.clear()
 
 
-os.register_at_fork(after_in_child=_forget_pool)
+os.register_at_fork(after_in_child=_start_over)
 
 
 def new_id() -> str:
     """Return a fresh UUIDv7 as text; increasing within a process."""
-    global _last, _pool, _offset  # noqa: PLW0603 - the module is the generator
+    global _count
     with _lock:
-        moment = (time.time_ns() // 1_000_000) << 12
-        _last = moment = moment if moment > _last else _last + 1
-        if _offset >= len(_pool):
-            _pool, _offset = os.urandom(_POOL_BYTES), 0
-        tail = _pool[_offset : _offset + 8].hex()
-        _offset += 8
-    head = f"{moment:015x}"
-    variant = "89ab"[int(tail[0], 16) & 3]
-    return f"{head[:8]}-{head[8:12]}-7{head[12:]}-{variant}{tail[1:4]}-{tail[4:]}"
+        _count += 1
+        if time.time_ns() // 1_000_000 > _millisecond or _count == COUNTS:
+            _next_millisecond()
+        if not _tails:
+            _make_tails()
+        return f"{_head}{_count:03x}-{_tails.pop()}"
+
+
+def _next_millisecond() -> None:
+    global _millisecond, _count, _head
+    _millisecond = max(time.time_ns() // 1_000_000, _millisecond + 1)
+    _count = 0
+    text = f"{_millisecond:012x}"
+    _head = f"{text[:8]}-{text[8:]}-7"
+
+
+def _make_tails() -> None:
+    text = os.urandom(8 * TAILS).hex()
+    for start in range(0, 16 * TAILS, 16):
+        variant = "89ab"[int(text[start], 16) & 3]
+        _tails.append(f"{variant}{text[start + 1 : start + 4]}-{text[start + 4 : start + 16]}")
 
 
 def checked_id(value: object) -> str:

@@ -129,7 +129,7 @@ class Lending:
 
     def _hold(self, connection: sqlite3.Connection, seq: int, held: str, due: float | None) -> None:
         connection.execute(
-            f'UPDATE "{self._ns}.jobs" SET ready = 0, recovered = 0, held = ?, due = ? WHERE seq = ?',
+            f'UPDATE "{self._ns}.jobs" SET ready = 0, lease_end = NULL, held = ?, due = ? WHERE seq = ?',
             (held, due, seq),
         )
 

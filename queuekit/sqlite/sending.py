@@ -113,9 +113,13 @@ class Sending:
         return Receipt(id, created=False, replaced=True)
 
 
+PLAIN = msgspec.structs.astuple(Message("", "", "", ""))[4:]
+"""What follows id, queue, type and body in a message that goes straight to the end of its line."""
+
+
 def is_plain(message: Message) -> bool:
     """Whether a message goes straight to the end of its line."""
-    return message.delay <= 0 and message.at is None and message.priority == 4 and not has_extra(message)
+    return msgspec.structs.astuple(message)[4:] == PLAIN
 
 
 def has_extra(message: Message) -> bool:

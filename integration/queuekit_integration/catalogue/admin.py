@@ -283,7 +283,7 @@ def scenario_payload_large(h: Harness) -> None:
 def scenario_lim_03_empty_and_none_payload(h: Harness) -> None:
     queue = h.queue(virtual=True)
     seen: list[Any] = []
-    queue.register("t", seen.append)
+    queue.register("t", lambda payload: seen.append(payload))
     values: list[Any] = [None, {}, [], "", 0, False, b"", b"\x00\xff", {"": None}]
     for value in values:
         queue.dispatch(Job("t", value))
@@ -295,7 +295,7 @@ def scenario_lim_03_empty_and_none_payload(h: Harness) -> None:
 def scenario_lim_04_weird_bytes(h: Harness) -> None:
     queue = h.queue(virtual=True)
     seen: list[Any] = []
-    queue.register("t", seen.append)
+    queue.register("t", lambda payload: seen.append(payload))
     values: list[Any] = [
         bytes(range(256)),
         "\u0000",
@@ -333,7 +333,7 @@ def scenario_lim_05_names_weird(h: Harness) -> None:
 def scenario_lim_06_numeric_fidelity(h: Harness) -> None:
     queue = h.queue(virtual=True)
     seen: list[Any] = []
-    queue.register("t", seen.append)
+    queue.register("t", lambda payload: seen.append(payload))
     for value in (2**63 - 1, 2**64, -(2**63), 1e308, -0.0, 0.1, 5e-324):
         queue.dispatch(Job("t", value))
         run_due(queue)
@@ -348,7 +348,7 @@ def scenario_lim_06_numeric_fidelity(h: Harness) -> None:
 def scenario_lim_07_deep_nesting_and_many_keys(h: Harness) -> None:
     queue = h.queue(virtual=True)
     seen: list[Any] = []
-    queue.register("t", seen.append)
+    queue.register("t", lambda payload: seen.append(payload))
     deep: Any = 0
     for _ in range(400):
         deep = [deep]

@@ -174,7 +174,7 @@ def scenario_ctx_09_context_propagates(h: Harness) -> None:
 def scenario_ctx_11_dispatch_cancelled_by_caller(h: Harness) -> None:
     queue = h.queue()
     ran: list[int] = []
-    queue.register("t", ran.append)
+    queue.register("t", lambda payload: ran.append(payload))
 
     async def main() -> None:
         handles = await asyncio.gather(*(queue.dispatch_async(Job("t", i)) for i in range(100)))
@@ -233,7 +233,7 @@ def scenario_ctx_14_context_not_leaked_between_jobs(h: Harness) -> None:
 def scenario_dispatch_context_cancellation(h: Harness) -> None:
     queue = h.queue()
     ran: list[str] = []
-    queue.register("t", ran.append)
+    queue.register("t", lambda payload: ran.append(payload))
     cancel = threading.Event()
     cancel.set()
     with pytest.raises(DispatchCancelled):
@@ -288,7 +288,7 @@ def scenario_shutdown_idempotent(h: Harness) -> None:
 def scenario_repeated_startup_shutdown_cycles(h: Harness) -> None:
     queue = h.queue()
     ran: list[int] = []
-    queue.register("t", ran.append)
+    queue.register("t", lambda payload: ran.append(payload))
     before = threading.active_count()
     for i in range(15):
         queue.start_workers(2)

@@ -68,7 +68,7 @@ def scenario_del_03_two_workers_split_work(h: Harness) -> None:
 def scenario_del_04_queue_isolation(h: Harness) -> None:
     seen: list[str] = []
     queue = h.queue()
-    queue.register("t", seen.append)
+    queue.register("t", lambda payload: seen.append(payload))
     queue.dispatch(Job("t", "one", queue="q1"))
     other = queue.dispatch(Job("t", "two", queue="q2"))
     with queue.worker(concurrency=2, queues=["q1"]):
@@ -191,7 +191,7 @@ def scenario_del_14_batch_larger_than_driver_limit(h: Harness) -> None:
     queue = h.queue(virtual=True)
     size = queue.driver.limits.batch * 2 + 3
     order: list[int] = []
-    queue.register("n", order.append)
+    queue.register("n", lambda payload: order.append(payload))
     handles = queue.dispatch_many(Job("n", i) for i in range(size))
     assert len({handle.id for handle in handles}) == size
     assert queue.stats().pending == size
@@ -265,7 +265,7 @@ def scenario_del_17_transactional_dispatch_rollback(h: Harness) -> None:
 def scenario_del_19_fan_in_many_queues_weighted(h: Harness) -> None:
     order: list[str] = []
     queue = h.queue()
-    queue.register("t", order.append)
+    queue.register("t", lambda payload: order.append(payload))
     for name in ("high", "mid", "low"):
         queue.dispatch_many(Job("t", name, queue=name) for _ in range(100))
     with queue.worker(concurrency=1, queues={"high": 4, "mid": 2, "low": 1}):

@@ -168,7 +168,7 @@ def scenario_consume_after_broker_recovery(h: Harness) -> None:
     """Let a backend not answer for a while: nothing is lost, and the worker goes on by itself."""
     queue = h.queue()
     ran: list[int] = []
-    queue.register("t", ran.append)
+    queue.register("t", lambda payload: ran.append(payload))
     worker = queue.worker(concurrency=2, lease=1.0).start()
     assert worker.ready(10)
     driver: Any = queue.driver

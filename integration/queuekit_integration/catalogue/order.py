@@ -19,7 +19,7 @@ from queuekit_integration.registry import scenario
 def scenario_ord_01_fifo_single_worker(h: Harness) -> None:
     queue = h.queue()
     order: list[int] = []
-    queue.register("n", order.append)
+    queue.register("n", lambda payload: order.append(payload))
     queue.dispatch_many(Job("n", i) for i in range(200))
     queue.start_workers(1)
     queue.drain(20)
@@ -189,7 +189,7 @@ def scenario_sch_02_delayed_runs_soon_after_due(h: Harness) -> None:
 def scenario_sch_03_zero_delay_and_past_eta(h: Harness) -> None:
     queue = h.queue(virtual=True)
     ran: list[int] = []
-    queue.register("t", ran.append)
+    queue.register("t", lambda payload: ran.append(payload))
     queue.dispatch(Job("t", 1, delay=0))
     past = datetime.fromtimestamp(h.clock.time(), UTC) - timedelta(hours=1)
     queue.dispatch(Job("t", 2, at=past))

@@ -7,7 +7,7 @@
 -- due        wall time at which it is looked at again: a delay, a retry wait, or the next grant of its rate
 -- held       key | limit | rate: what keeps a pending job out of the line
 -- extra      JSON of the message without its body, for messages that have more than the plain fields
--- lease_end  monotonic time of this boot
+-- lease_end  monotonic time of this boot; a pending job that has one was taken back from a lease that ran out
 CREATE TABLE "{ns}.jobs" (
     seq INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -44,9 +44,7 @@ CREATE TABLE "{ns}.jobs" (
 );
 CREATE INDEX "{ns}.ready" ON "{ns}.jobs" (queue, rank, seq) WHERE ready = 1;
 CREATE INDEX "{ns}.due" ON "{ns}.jobs" (due) WHERE due IS NOT NULL;
-CREATE INDEX "{ns}.running" ON "{ns}.jobs" (lease_end) WHERE state = 'running';
-CREATE INDEX "{ns}.recovered" ON "{ns}.jobs" (seq) WHERE recovered = 1 AND state = 'pending';
-CREATE INDEX "{ns}.cancel" ON "{ns}.jobs" (id) WHERE cancel = 1;
+CREATE INDEX "{ns}.leased" ON "{ns}.jobs" (state, lease_end) WHERE lease_end IS NOT NULL;
 CREATE INDEX "{ns}.key" ON "{ns}.jobs" (key, seq) WHERE key IS NOT NULL AND finished_at IS NULL;
 CREATE INDEX "{ns}.limit" ON "{ns}.jobs" (limit_key, state) WHERE limit_key IS NOT NULL AND finished_at IS NULL;
 CREATE INDEX "{ns}.rate" ON "{ns}.jobs" (rate_key) WHERE held = 'rate';
