@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from queue import SimpleQueue
 
 from queuekit.contract import Message, Receipt
-from queuekit.dispatcher import Dispatcher, Plan
+from queuekit.dispatcher import Dispatcher
 from queuekit.errors import PartialDispatch, QueueClosed
 
 __all__ = ["Coalescer"]
@@ -17,10 +17,9 @@ __all__ = ["Coalescer"]
 class Pending:
     """One awaited dispatch."""
 
-    __slots__ = ("future", "loop", "message", "plan")
+    __slots__ = ("future", "loop", "message")
 
-    def __init__(self, plan: Plan, message: Message, loop: asyncio.AbstractEventLoop) -> None:
-        self.plan = plan
+    def __init__(self, message: Message, loop: asyncio.AbstractEventLoop) -> None:
         self.message = message
         self.loop = loop
         self.future: asyncio.Future[Receipt] = loop.create_future()
@@ -51,9 +50,9 @@ class Coalescer:
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    async def dispatch(self, plan: Plan, message: Message) -> Receipt:
+    async def dispatch(self, message: Message) -> Receipt:
         """Send one message with whatever else is waiting; a cancelled wait withdraws what was not sent yet."""
-        pending = Pending(plan, message, asyncio.get_running_loop())
+        pending = Pending(message, asyncio.get_running_loop())
         with self._lock:
             if self._closed:
                 text = "this queue was closed; build a new one"
@@ -96,7 +95,7 @@ class Coalescer:
 
     def _send_group(self, group: list[Pending]) -> None:
         try:
-            receipts = self._dispatcher.dispatch_many([(pending.plan, pending.message) for pending in group])
+            receipts = self._dispatcher.dispatch_many([pending.message for pending in group])
         except PartialDispatch as error:
             for pending in group:
                 pending.resolve(_outcome_of(pending.message.id, error))

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from queuekit.backoff import Backoff
-from queuekit.codec import Codec
+from queuekit.codec import Codec, encode_json
 from queuekit.contract import (
     AmbiguousSend,
     Clock,
@@ -47,7 +47,18 @@ T = TypeVar("T")
 class Plan:
     """Everything about a dispatch that does not differ from job to job, worked out once."""
 
-    __slots__ = ("_codec", "_default", "_handler", "_settled", "_template", "options", "queue", "type")
+    __slots__ = (
+        "_codec",
+        "_default",
+        "_handler",
+        "_settled",
+        "_simple",
+        "_template",
+        "_what",
+        "options",
+        "queue",
+        "type",
+    )
 
     def __init__(self, type: str, options: Options, handler: Handler | None, queue: str, codec: Codec | None) -> None:
         self.type = type
@@ -70,12 +81,18 @@ class Plan:
             retain=options.retain,
             tags=options.tags or (),
         )
+        self._what = f"the payload of {type!r}"
         self._default = self._settled == Message(id="", queue=queue, type=type, body="")
+        self._simple = self._default and codec is None and not options.unique and _says_nothing_per_job(options)
 
     def message(self, payload: Any, now: float, most: int) -> Message:
         """Encode one job; raises for a payload that cannot be, does not fit its handler, or is too large."""
+        if self._simple and type(payload) is dict:
+            return self._plain_message(payload, now, most)
         options = self.options
-        encoded, codec = self._encode(payload)
+        plain, codec = self._encode(payload)
+        encoded = self._sealed(plain) if codec is None and self._codec is not None else plain
+        codec = self._codec.name if codec is None and self._codec is not None else codec
         template = self._template
         if codec is not None:
             template = Template(_constant(self.type, options, codec))
@@ -86,22 +103,35 @@ class Plan:
             self._refuse_large(body, most)
         if self._default and not options.unique:
             return Message(id, self.queue, self.type, body)
-        unique = self._unique(encoded) if options.unique else None
+        unique = self._unique(plain) if options.unique else None
         return msgspec.structs.replace(self._settled, id=id, body=body, unique=unique)
 
+    def _plain_message(self, payload: dict[str, Any], now: float, most: int) -> Message:
+        """Encode one job of the most common kind, without a question that was answered when planning."""
+        encoded = encode_json(payload, what=self._what)
+        self._check(payload, encoded)
+        id = new_id()
+        body = self._template.body(id, encoded.decode(), now, None)
+        if len(body) * 4 > most:
+            self._refuse_large(body, most)
+        return Message(id, self.queue, self.type, body)
+
     def _encode(self, payload: Any) -> tuple[bytes, str | None]:
-        encoded, codec = encode_payload(payload, what=f"the payload of {self.type!r}")
+        encoded, codec = encode_payload(payload, what=self._what)
         if codec is None:
-            if b"null" in encoded:
-                _refuse_not_finite(payload, self.type)
-            if self._handler is not None:
-                self._check(encoded)
-            if self._codec is not None:
-                return msgspec.json.encode(self._codec.encode(encoded)), self._codec.name
+            self._check(payload, encoded)
         return encoded, codec
 
-    def _check(self, encoded: bytes) -> None:
-        assert self._handler is not None
+    def _sealed(self, encoded: bytes) -> bytes:
+        assert self._codec is not None
+        return msgspec.json.encode(self._codec.encode(encoded))
+
+    def _check(self, payload: Any, encoded: bytes) -> None:
+        """Refuse what JSON changed in silence, and what does not fit the handler where it is known."""
+        if b"null" in encoded:
+            _refuse_not_finite(payload, self.type)
+        if self._handler is None:
+            return
         try:
             self._handler.binder.check(encoded)
         except BadPayload as error:
@@ -125,6 +155,10 @@ class Plan:
             text = b"p" + msgspec.json.encode(msgspec.json.decode(encoded), order="sorted")
         scope = f"{self.queue}:{self.type}:{hashlib.sha256(text).hexdigest()}"
         return Unique(scope, options.unique_for, options.until or "end", options.on_conflict or "return")
+
+
+def _says_nothing_per_job(options: Options) -> bool:
+    return options.id is None and options.deadline is None and options.deadline_at is None
 
 
 def _constant(type: str, options: Options, codec: str | None) -> Envelope:
@@ -208,10 +242,10 @@ class Dispatcher:
             self._plans[type] = plan
         return plan
 
-    def messages(self, jobs: Iterable[Job]) -> list[tuple[Plan, Message]]:
+    def messages(self, jobs: Iterable[Job]) -> list[Message]:
         """Validate and encode all jobs before any is sent."""
         now, most = self._clock.time(), self._driver.limits.body_bytes
-        made: list[tuple[Plan, Message]] = []
+        made: list[Message] = []
         plan: Plan | None = None
         options: Options | None = None
         for job in jobs:
@@ -222,7 +256,7 @@ class Dispatcher:
                 raise ConfigurationError(message)
             if plan is None or job.options is not options or job.type != plan.type:
                 plan, options = self.plan(job.type, job.options), job.options
-            made.append((plan, plan.message(job.payload, now, most)))
+            made.append(plan.message(job.payload, now, most))
         return made
 
     # --------------------------------------------------------------------------------------------------- sending
@@ -239,7 +273,7 @@ class Dispatcher:
         """Send one job."""
         message = plan.message(payload, self._clock.time(), self._driver.limits.body_bytes)
         if connection is not None:
-            return self._send_in(connection, [(plan, message)])[0]
+            return self._send_in(connection, [message])[0]
         patience = self._patience(timeout, cancel)
         self._opened()
         self._prepare(message.queue)
@@ -247,14 +281,14 @@ class Dispatcher:
             self._guarded([message], patience, self._driver.send)
             receipt = Receipt(message.id, created=True)
         else:
-            receipt = self._send_unique([(plan, message)], patience)[0]
+            receipt = self._send_unique([message], patience)[0]
         if self._events.active:
             self._report([receipt], [message])
         return receipt
 
     def dispatch_many(
         self,
-        made: Sequence[tuple[Plan, Message]],
+        made: Sequence[Message],
         *,
         timeout: float | None = None,
         cancel: threading.Event | None = None,
@@ -265,7 +299,7 @@ class Dispatcher:
             return self._send_in(connection, made)
         patience = self._patience(timeout, cancel)
         self._opened()
-        for queue in {message.queue for _, message in made}:
+        for queue in {message.queue for message in made}:
             self._prepare(queue)
         receipts: list[Receipt] = []
         size = self._driver.limits.batch
@@ -278,7 +312,7 @@ class Dispatcher:
                     raise
                 raise _partial(receipts, chunk, made[start + size :], error) from error
         if self._events.active:
-            self._report(receipts, [message for _, message in made])
+            self._report(receipts, made)
         return receipts
 
     def _patience(self, timeout: float | None, cancel: threading.Event | None) -> Patience | None:
@@ -288,21 +322,19 @@ class Dispatcher:
         patience.check()
         return patience
 
-    def _send_chunk(self, chunk: Sequence[tuple[Plan, Message]], patience: Patience | None) -> list[Receipt]:
-        if any(message.unique is not None for _, message in chunk):
-            return self._send_unique(chunk, patience)
-        messages = [message for _, message in chunk]
+    def _send_chunk(self, messages: Sequence[Message], patience: Patience | None) -> list[Receipt]:
+        if any(message.unique is not None for message in messages):
+            return self._send_unique(messages, patience)
         self._guarded(messages, patience, self._driver.send)
         return [Receipt(message.id, True) for message in messages]
 
-    def _send_unique(self, chunk: Sequence[tuple[Plan, Message]], patience: Patience | None) -> list[Receipt]:
-        messages = [message for _, message in chunk]
+    def _send_unique(self, messages: Sequence[Message], patience: Patience | None) -> list[Receipt]:
         send: Callable[..., list[Receipt]] = self._driver.send_unique  # type: ignore[attr-defined]  # checked by `plan`
         receipts = self._guarded(messages, patience, send)
         _refuse_duplicates(messages, receipts)
         return receipts
 
-    def _send_in(self, connection: Any, made: Sequence[tuple[Plan, Message]]) -> list[Receipt]:
+    def _send_in(self, connection: Any, messages: Sequence[Message]) -> list[Receipt]:
         if "transactional" not in self._features:
             raise unsupported(
                 self._driver,
@@ -311,7 +343,6 @@ class Dispatcher:
                 "use a SQL engine (sqlite://, postgresql://), or dispatch after your commit",
             )
         self._opened()
-        messages = [message for _, message in made]
         receipts: list[Receipt] = self._driver.send_in(connection, messages)  # type: ignore[attr-defined]
         _refuse_duplicates(messages, receipts)
         if self._events.active:
@@ -357,20 +388,20 @@ def _refuse_duplicates(messages: Sequence[Message], receipts: Sequence[Receipt])
 
 def _partial(
     before: Sequence[Receipt],
-    chunk: Sequence[tuple[Plan, Message]],
-    rest: Sequence[tuple[Plan, Message]],
+    chunk: Sequence[Message],
+    rest: Sequence[Message],
     error: Exception,
 ) -> PartialDispatch:
     """Account for every job of a batch that failed in the middle."""
     accepted = [receipt.id for receipt in before]
-    failed: dict[str, Exception] = {message.id: error for _, message in rest}
+    failed: dict[str, Exception] = {message.id: error for message in rest}
     unknown: dict[str, Exception] = {}
     if isinstance(error, PartialDispatch):
         accepted += error.accepted
         failed |= error.failed
         unknown |= error.unknown
     else:
-        failed |= {message.id: error for _, message in chunk}
+        failed |= {message.id: error for message in chunk}
     text = f"{len(accepted)} jobs accepted, {len(failed)} not, {len(unknown)} unknown: {error}"
     return PartialDispatch(text, accepted=accepted, failed=failed, unknown=unknown)
 

@@ -11,6 +11,7 @@ from queuekit.backoff import Backoff
 __all__ = ["VERSION", "Envelope", "Template", "Undecodable", "UnknownVersion", "decode", "rewrite"]
 
 VERSION = 1
+HEAD = f'{{"v":{VERSION},"id":"'
 
 
 class Undecodable(ValueError):
@@ -88,7 +89,7 @@ class Template:
 
     def __init__(self, constant: Envelope) -> None:
         fields = msgspec.to_builtins(constant)
-        self._type = msgspec.json.encode(constant.type).decode()
+        self._type = f'","type":{msgspec.json.encode(constant.type).decode()},"sent":'
         for name in ("v", "id", "type", "payload"):
             fields.pop(name, None)
         self._constant = "".join(
@@ -99,7 +100,4 @@ class Template:
     def body(self, id: str, payload: str, sent: float, deadline: float | None) -> str:
         """Return the envelope as text. `payload` is JSON already, `id` a UUID: neither needs escaping."""
         limit = "" if deadline is None else f'"deadline":{deadline!r},'
-        return (
-            f'{{"v":{VERSION},"id":"{id}","type":{self._type},"sent":{sent:.3f},'
-            f'{limit}{self._constant}"payload":{payload}}}'
-        )
+        return f'{HEAD}{id}{self._type}{sent:.3f},{limit}{self._constant}"payload":{payload}}}'

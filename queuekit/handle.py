@@ -30,7 +30,7 @@ class JobHandle(Generic[R_co]):
 
     __slots__ = ("_queue", "created", "id")
 
-    def __init__(self, queue: Queue, id: str, *, created: bool = True) -> None:
+    def __init__(self, queue: Queue, id: str, created: bool = True) -> None:
         self._queue = queue
         self.id = id
         self.created = created

@@ -114,11 +114,11 @@ class Binder:
         return tuple(by_name[name] for name in self._positional), {name: by_name[name] for name in self._keywords}
 
     def _decode(self, encoded: bytes | memoryview | msgspec.Raw) -> Any:
-        if not self.whole and bytes(encoded) == b"null":
-            encoded = b"{}"
         try:
             return self._decoder.decode(encoded)
         except msgspec.ValidationError as error:
+            if not self.whole and bytes(encoded) == b"null":
+                return self._decode(b"{}")
             raise _bad(error) from error
         except (msgspec.DecodeError, RecursionError) as error:
             message = f"the payload cannot be decoded: {error}"

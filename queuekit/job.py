@@ -9,6 +9,16 @@ from queuekit.options import JOB_OPTIONS, NO_OPTIONS, JobOptions, Options
 
 __all__ = ["Job"]
 
+_known: set[str] = set()
+"""Job types that were checked before: a program has few and dispatches many."""
+
+
+def _checked_type(type: str) -> str:
+    name = checked_name("type", type)
+    if len(_known) < 10_000:
+        _known.add(name)
+    return name
+
 
 class Job:
     """What to run, with what, and how: `Job("emails.send", {"to": "a@b.c"}, queue="mail", delay=2)`.
@@ -23,7 +33,7 @@ class Job:
     options: Options
 
     def __init__(self, type: str, payload: Any = None, **options: Unpack[JobOptions]) -> None:
-        self.type = checked_name("type", type)
+        self.type = type if type in _known else _checked_type(type)
         self.payload = payload
         self.options = Options.build(options, where="Job", allowed=JOB_OPTIONS) if options else NO_OPTIONS
 

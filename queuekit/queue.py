@@ -261,15 +261,15 @@ class Queue:
         receipts = self._dispatcher.dispatch_many(made, timeout=limit, cancel=cancel, connection=connection)
         if self.driver.limits.inline:
             self._run_inline()
-        return [JobHandle(self, receipt.id, created=receipt.created) for receipt in receipts]
+        return [JobHandle(self, receipt.id, receipt.created) for receipt in receipts]
 
     async def dispatch_async(self, job: Job) -> JobHandle[Any]:
         """Send a job without ever blocking this thread's event loop; concurrent calls travel in one batch."""
-        [(plan, message)] = self._dispatcher.messages([job])
+        [message] = self._dispatcher.messages([job])
         if self._coalescer is None:
             self._start_coalescer()
         coalescer = cast("Coalescer", self._coalescer)
-        receipt = await coalescer.dispatch(plan, message)
+        receipt = await coalescer.dispatch(message)
         return self._handle(receipt)
 
     def _start_coalescer(self) -> None:
