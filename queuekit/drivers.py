@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from queuekit.clock import Clock
 from queuekit.contract import (
@@ -25,6 +24,9 @@ from queuekit.contract import (
 )
 from queuekit.errors import ConfigurationError
 from queuekit.url import Url
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["FEATURES", "GROUP", "available", "connect", "features_of"]
 
@@ -72,13 +74,19 @@ class Factory(Protocol):
 
 def available() -> dict[str, EntryPoint]:
     """Return the installed drivers by URL scheme."""
-    return {point.name: point for point in entry_points(group=GROUP)}
+    return {point.name: point for point in _entry_points()}
+
+
+def _entry_points(name: str | None = None) -> tuple[EntryPoint, ...]:
+    from importlib.metadata import entry_points  # noqa: PLC0415 - 15 ms that an import alone need not pay
+
+    return tuple(entry_points(group=GROUP) if name is None else entry_points(group=GROUP, name=name))
 
 
 def connect(address: str, *, namespace: str, clock: Clock | None) -> Driver:
     """Build the driver for a URL; raises `ConfigurationError` naming the extra to install when there is none."""
     url = Url.parse(address)
-    points = tuple(entry_points(group=GROUP, name=url.scheme))
+    points = _entry_points(name=url.scheme)
     if not points:
         raise _unknown_scheme(url.scheme)
     factory: Factory = points[0].load()

@@ -104,17 +104,39 @@ class Queue:
         self._worker: Worker | None = None
         self._worker_arguments: tuple[Any, ...] = ()
         self._coalescer: Coalescer | None = None
-        self._dispatcher = Dispatcher(
+        self._codec = codec
+        self._dispatcher = self._make_dispatcher()
+
+    def _make_dispatcher(self) -> Dispatcher:
+        return Dispatcher(
             driver=self.driver,
             features=self.features,
             handlers=self.handlers,
             events=self.events,
             clock=self.clock,
-            default_queue=default_queue,
-            codec=codec,
+            default_queue=self.default_queue,
+            codec=self._codec,
             opened=self.open,
             prepare=self.prepare,
         )
+
+    def swap_driver(self, driver: Driver, clock: Clock) -> Callable[[], None]:
+        """Use another driver and clock from now on, and return what puts the old ones back: for tests of an application.
+
+        Refused while workers run.
+        """
+        if self._worker is not None:
+            message = "swap_driver while workers run: call shutdown() first"
+            raise ConfigurationError(message)
+        kept = (self.driver, self.clock, self.features, self._dispatcher, self._opened, self._prepared)
+        self.driver, self.clock, self.features = driver, clock, features_of(driver)
+        self._opened, self._prepared = False, set()
+        self._dispatcher = self._make_dispatcher()
+
+        def restore() -> None:
+            self.driver, self.clock, self.features, self._dispatcher, self._opened, self._prepared = kept
+
+        return restore
 
     # ------------------------------------------------------------------------------------------------------- life
 
