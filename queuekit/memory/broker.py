@@ -215,7 +215,7 @@ class Broker:
     def _lend_recovered(
         self, queues: Sequence[str], places: int, now: float, lease: float, deliveries: list[Delivery]
     ) -> None:
-        """Lend jobs whose lease ran out, oldest first, to slots that will start them at once."""
+        """Lend jobs whose lease ran out, in the order of a line, to slots that will start them at once."""
         for _ in range(len(self._expired)):
             job = self._expired.popleft()
             if job.state != "pending" or not job.recovered or job.held is not None or job.ready:
@@ -304,6 +304,8 @@ class Broker:
             job.state = "pending"
             job.held = None
             self._expired.append(job)
+        if expired:
+            self._expired = deque(sorted(self._expired, key=lambda job: (-job.message.priority, job.seq)))
         self._expiry = min((job.lease_end for job in self._running.values()), default=float("inf"))
 
     # ------------------------------------------------------------------------------------------------------ settling
@@ -402,6 +404,7 @@ class Broker:
         if not self._holds(job, delivery) or job is None or job.lease_end <= now:
             return Extension(held=False)
         job.lease_end = now + lease
+        self._expiry = min(self._expiry, job.lease_end)
         return Extension(held=True, cancel=job.cancel, paused=job.message.queue in self._paused)
 
     @staticmethod
@@ -586,6 +589,7 @@ class Broker:
         self._free_scope(job)
         self._unplace(job)
         job.due = -1.0
+        job.recovered = False
         del self._jobs[job.message.id]
 
     def purge(self, queue: str) -> int:

@@ -16,7 +16,7 @@ class Line:
 
     New jobs come in order of acceptance, so a deque per priority suffices for them; those that come back (retries,
     releases, due delays) are older than its tail and wait in a small heap beside it. Entries are removed lazily: a job
-    that stopped being ready is passed over when its turn comes.
+    that stopped being ready, or was given another priority, is passed over when its turn comes.
     """
 
     __slots__ = ("_fresh", "_levels", "_returned")
@@ -45,7 +45,7 @@ class Line:
             job = self._pop_level(level)
             if job is None:
                 self._levels &= ~(1 << level)
-            elif job.ready:
+            elif job.ready and job.message.priority == level:
                 job.ready = False
                 return job
         return None

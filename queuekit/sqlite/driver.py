@@ -335,8 +335,8 @@ class SqliteDriver:
     def _retry_one(self, connection: sqlite3.Connection, row: tuple[Any, ...]) -> None:
         seq, state, key = row[0], row[2], row[3]
         if state in {"failed", "cancelled"}:
-            behind = key is not None and connection.execute(self._sql["key_taken"], (key,)).fetchone()[0]
-            connection.execute(self._sql["restart"], {"seq": seq, "behind": behind})
+            turn = 1 if key is None else connection.execute(self._sql["key_turn"], (key,)).fetchone()[0]
+            connection.execute(self._sql["restart"], {"seq": seq, "turn": turn})
 
     def delete(self, ids: Sequence[str]) -> list[State | None]:
         """Remove jobs; see the contract."""

@@ -45,7 +45,8 @@ class Sending:
         return cursor.rowcount == 1
 
     def _row(self, connection: sqlite3.Connection, message: Message, wall: float) -> dict[str, Any]:
-        behind = message.key is not None and connection.execute(self._sql["key_taken"], (message.key,)).fetchone()[0]
+        key = message.key
+        turn = 1 if key is None else connection.execute(self._sql["key_turn"], (key,)).fetchone()[0]
         due = max(wall + message.delay, message.at or 0.0)
         return {
             "id": message.id,
@@ -54,13 +55,13 @@ class Sending:
             "body": message.body,
             "extra": extra_of(message) if has_extra(message) else None,
             "rank": 9 - message.priority,
-            "key": message.key,
+            "key": key,
+            "turn": turn,
             "limit_key": None if message.concurrency is None else message.concurrency.key,
             "rate_key": None if message.rate is None else message.rate.key,
             "scope": None if message.unique is None else message.unique.scope,
             "now": wall,
             "due": due if due > wall else None,
-            "behind": behind,
         }
 
     def send_unique(self, connection: sqlite3.Connection, messages: Sequence[Message], wall: float) -> list[Receipt]:
@@ -104,10 +105,10 @@ class Sending:
             connection.execute(self._sql["next_of_key"], (old.key,))
         row = self._row(connection, msgspec.structs.replace(message, id=id, unique=old.unique), wall)
         connection.execute(
-            f"UPDATE {self._jobs} SET finished_at = NULL, body = :body, type = :type, extra = :extra, rank = :rank, key = :key, "
+            f"UPDATE {self._jobs} SET finished_at = NULL, body = :body, type = :type, extra = :extra, rank = :rank, key = :key, turn = :turn, "
             "limit_key = :limit_key, rate_key = :rate_key, due = :due, "
-            "state = CASE WHEN :due IS NULL THEN 'pending' ELSE 'scheduled' END, ready = (:due IS NULL AND NOT :behind), "
-            "held = CASE WHEN :due IS NULL AND :behind THEN 'key' END WHERE id = :id",
+            "state = CASE WHEN :due IS NULL THEN 'pending' ELSE 'scheduled' END, ready = (:due IS NULL AND :turn = 1), "
+            "held = CASE WHEN :due IS NULL AND :turn > 1 THEN 'key' END WHERE id = :id",
             row,
         )
         return Receipt(id, created=False, replaced=True)

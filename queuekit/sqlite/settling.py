@@ -65,7 +65,7 @@ class Settling:
         return {row[0]: row for row in connection.execute(self._sql["held_rows"], (seqs,))}
 
     def _apply(self, connection: sqlite3.Connection, row: tuple[Any, ...], outcome: Outcome, wall: float) -> None:
-        seq, cancel = row[0], row[9]
+        seq = row[0]
         match outcome:
             case Done():
                 self._finishing.finish(
@@ -74,8 +74,6 @@ class Settling:
             case Dead():
                 errors = self._errors(connection, seq, outcome.error)
                 self._finishing.finish(connection, seq, outcome.state, outcome.reason, wall, errors=errors)
-            case Again() | Released() if cancel:
-                self._finishing.finish(connection, seq, "cancelled", "cancelled", wall)
             case Again():
                 self._return(connection, row, outcome, wall, used=1, error=outcome.error)
             case Released():
@@ -91,8 +89,9 @@ class Settling:
         used: int,
         error: Failure | None,
     ) -> None:
-        seq, limit_key = row[0], row[7]
-        changed = self._changed(connection, seq, outcome.successor)
+        """Give a job back, or end it as cancelled where that was asked for."""
+        seq, limit_key, cancel = row[0], row[7], row[9]
+        changed = self._changed(connection, seq, outcome.delivery.message, None if cancel else outcome.successor)
         connection.execute(
             self._sql["give_back"],
             {
@@ -103,15 +102,19 @@ class Settling:
                 **changed,
             },
         )
-        if limit_key is not None:
+        if cancel:
+            self._finishing.finish(connection, seq, "cancelled", "cancelled", wall)
+        elif limit_key is not None:
             connection.execute(self._sql["next_of_limit"], (limit_key,))
 
-    def _changed(self, connection: sqlite3.Connection, seq: int, successor: Message | None) -> dict[str, Any]:
+    def _changed(
+        self, connection: sqlite3.Connection, seq: int, lent: Message, successor: Message | None
+    ) -> dict[str, Any]:
         """Return what a successor changes: its body, concurrency and rate."""
         if successor is None:
             return {"body": None, "extra": None, "limit_key": None, "rate_key": None}
         [extra] = connection.execute(f'SELECT extra FROM "{self._ns}.jobs" WHERE seq = ?', (seq,)).fetchone()
-        old = successor if extra is None else msgspec.json.decode(extra, type=Message)
+        old = lent if extra is None else msgspec.json.decode(extra, type=Message)
         new = msgspec.structs.replace(old, concurrency=successor.concurrency, rate=successor.rate)
         return {
             "body": successor.body,

@@ -6,6 +6,7 @@
 -- rank       9 - priority
 -- due        wall time at which it is looked at again: a delay, a retry wait, or the next grant of its rate
 -- held       key | limit | rate: what keeps a pending job out of the line
+-- turn       place in the key's line; who joins it, also by a retry, stands at its end
 -- extra      JSON of the message without its body, for messages that have more than the plain fields
 -- lease_end  monotonic time of this boot; a pending job that has one was taken back from a lease that ran out
 CREATE TABLE "{ns}.jobs" (
@@ -21,6 +22,7 @@ CREATE TABLE "{ns}.jobs" (
     due REAL,
     held TEXT,
     key TEXT,
+    turn INTEGER,
     limit_key TEXT,
     rate_key TEXT,
     scope TEXT,
@@ -45,7 +47,7 @@ CREATE TABLE "{ns}.jobs" (
 CREATE INDEX "{ns}.ready" ON "{ns}.jobs" (queue, rank, seq) WHERE ready = 1;
 CREATE INDEX "{ns}.due" ON "{ns}.jobs" (due) WHERE due IS NOT NULL;
 CREATE INDEX "{ns}.leased" ON "{ns}.jobs" (state, lease_end) WHERE lease_end IS NOT NULL;
-CREATE INDEX "{ns}.key" ON "{ns}.jobs" (key, seq) WHERE key IS NOT NULL AND finished_at IS NULL;
+CREATE INDEX "{ns}.key" ON "{ns}.jobs" (key, turn) WHERE key IS NOT NULL AND finished_at IS NULL;
 CREATE INDEX "{ns}.limit" ON "{ns}.jobs" (limit_key, state) WHERE limit_key IS NOT NULL AND finished_at IS NULL;
 CREATE INDEX "{ns}.rate" ON "{ns}.jobs" (rate_key) WHERE held = 'rate';
 CREATE INDEX "{ns}.forget" ON "{ns}.jobs" (forget_at) WHERE forget_at IS NOT NULL;

@@ -2,7 +2,7 @@
 UPDATE "{ns}.jobs" AS j
 SET due = NULL, state = 'pending',
     held = CASE WHEN key IS NOT NULL AND EXISTS (
-        SELECT 1 FROM "{ns}.jobs" AS k WHERE k.key = j.key AND k.finished_at IS NULL AND k.seq < j.seq) THEN 'key' END,
+        SELECT 1 FROM "{ns}.jobs" AS k WHERE k.key = j.key AND k.finished_at IS NULL AND k.turn < j.turn) THEN 'key' END,
     ready = key IS NULL OR NOT EXISTS (
-        SELECT 1 FROM "{ns}.jobs" AS k WHERE k.key = j.key AND k.finished_at IS NULL AND k.seq < j.seq)
+        SELECT 1 FROM "{ns}.jobs" AS k WHERE k.key = j.key AND k.finished_at IS NULL AND k.turn < j.turn)
 WHERE seq IN (SELECT seq FROM "{ns}.jobs" WHERE due <= :wall ORDER BY due LIMIT :most)
