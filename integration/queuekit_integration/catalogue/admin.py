@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from queuekit import ConfigurationError, Event, Job, JobContext, JobNotFound, PayloadTooLarge, Snooze
-from queuekit.contract import Done, Progress
+from queuekit.contract import Again, Done, Failure, Progress, Released
 from queuekit.worker.inline import run_due
 from queuekit_integration.harness import Harness, wait_until
 from queuekit_integration.registry import scenario
@@ -446,3 +446,39 @@ def scenario_bind_invalid_json(h: Harness) -> None:
     info = queue.info(bad.id)
     assert (info.state, info.reason, info.attempt) == ("failed", "bad_payload", 1)
     assert "$.address.number" in info.errors[0].message
+
+
+@scenario("ADM-GONE", suite="contract", needs=("control", "purge", "lease"))
+def scenario_adm_a_deleted_job_is_not_recovered(h: Harness) -> None:
+    driver: Any = h.driver()
+    driver.send([h.message("purged"), h.message("deleted")])
+    found = driver.claim(["default"], limit=2, lease=1)
+    h.advance(1.1)
+    assert driver.claim(["default"], limit=1, lease=10, free=0) == []
+    assert driver.delete([found[1].message.id]) == ["pending"]
+    assert driver.purge("default") == 1
+    assert driver.claim(["default"], limit=5, lease=10) == [], "a job that had been removed was lent"
+
+
+@scenario("ADM-CANCEL-BACK", suite="contract", needs=("control", "browse"))
+def scenario_adm_a_cancelled_job_that_comes_back_has_its_history(h: Harness) -> None:
+    driver: Any = h.driver()
+    driver.send([h.message(), h.message()])
+    failed, released = driver.claim(["default"], limit=2, lease=10)
+    ids = [failed.message.id, released.message.id]
+    assert driver.cancel(ids) == ["running", "running"]
+    answers = driver.settle([Again(failed, error=Failure(1, 0.0, "error")), Released(released)])
+    assert answers == ["applied", "applied"]
+    one, two = driver.get(ids)
+    assert (one.state, one.attempt, [e.reason for e in one.errors]) == ("cancelled", 1, ["error"])
+    assert (two.state, two.attempt) == ("cancelled", 0), "a hand-out that was given back is refunded"
+
+
+@scenario("ADM-CANCEL-SETTLED", suite="contract", needs=("control", "delay", "fenced"))
+def scenario_adm_a_settlement_stays_settled_after_a_cancel(h: Harness) -> None:
+    driver: Any = h.driver()
+    driver.send([h.message()])
+    delivery = h.claim_one(driver)
+    driver.settle([Again(delivery, delay=5)])
+    driver.cancel([delivery.message.id])
+    assert driver.settle([Again(delivery, delay=5)]) == ["already_settled"]

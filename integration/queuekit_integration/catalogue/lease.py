@@ -143,6 +143,29 @@ def scenario_lse_recovered_jobs_go_to_free_slots_only(h: Harness) -> None:
     assert len(driver.claim(["default"], limit=10, lease=10)) == 7
 
 
+@scenario("LSE-RECOVER-ORDER", suite="contract", needs=("lease", "priority"))
+def scenario_lse_recovered_jobs_keep_their_order(h: Harness) -> None:
+    driver = h.driver()
+    driver.send([h.message("1"), h.message("2"), h.message("urgent", priority=9)])
+    driver.claim(["default"], limit=3, lease=1)
+    h.advance(1.1)
+    found = [h.claim_one(driver).message.body for _ in range(3)]
+    assert found == ["urgent", "1", "2"]
+
+
+@scenario("LSE-SHORTEN", suite="contract", needs=("lease",))
+def scenario_lse_an_extension_may_shorten_a_lease(h: Harness) -> None:
+    driver = h.driver()
+    driver.send([h.message()])
+    delivery = h.claim_one(driver, lease=100)
+    [answer] = driver.extend([delivery], lease=2)
+    assert answer.held
+    h.advance(1.9)
+    assert driver.claim(["default"], limit=1, lease=10) == []
+    h.advance(0.2)
+    assert h.claim_one(driver).attempt == 2, "the old, longer lease was still in force"
+
+
 @scenario("LSE-OUTAGE", suite="contract", needs=("lease",))
 def scenario_lse_after_an_outage_no_expired_lease_is_taken_back(h: Harness) -> None:
     driver = h.driver()

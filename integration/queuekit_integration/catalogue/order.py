@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from queuekit import Backoff, ConfigurationError, Job, JobContext
-from queuekit.contract import Again, Concurrency, Dead, Done, Rate, Released
+from queuekit.contract import Again, Concurrency, Dead, Done, Rate, Released, Unique
 from queuekit.worker.inline import run_due
 from queuekit_integration.harness import Harness
 from queuekit_integration.registry import scenario
@@ -83,6 +84,51 @@ def scenario_ord_05_order_with_retry(h: Harness) -> None:
     assert head.message.body == "1"
     driver.settle([Released(head, delay=3)])
     assert driver.claim(["default"], limit=5, lease=10) == []
+
+
+@scenario("ORD-RESTART", suite="contract", needs=("key", "delay", "control"))
+def scenario_ord_a_retried_job_stands_at_the_end_of_its_key(h: Harness) -> None:
+    driver: Any = h.driver()
+    driver.send([h.message("1", key="k"), h.message("2", key="k"), h.message("3", key="k")])
+    first = h.claim_one(driver)
+    driver.settle([Dead(first, "error")])
+    second = h.claim_one(driver)
+    assert driver.retry([first.message.id]) == ["failed"]
+    driver.settle([Again(second, delay=5)])
+    assert driver.claim(["default"], limit=5, lease=10) == []
+    h.advance(5.1)
+    seen = []
+    for _ in range(3):
+        delivery = h.claim_one(driver)
+        seen.append(delivery.message.body)
+        driver.settle([Done(delivery)])
+    assert seen == ["2", "3", "1"]
+
+
+@scenario("ORD-REPLACE", suite="contract", needs=("key", "delay", "unique"))
+def scenario_ord_a_replaced_job_stands_at_the_end_of_its_key(h: Harness) -> None:
+    driver: Any = h.driver()
+    unique = Unique("scope", on_conflict="replace")
+    driver.send_unique([h.message("old", key="j", delay=60, unique=unique), h.message("2", key="k")])
+    [receipt] = driver.send_unique([h.message("new", key="k", delay=5, unique=unique)])
+    assert receipt.replaced
+    head = h.claim_one(driver, lease=60)
+    assert head.message.body == "2"
+    h.advance(5.1)
+    assert driver.claim(["default"], limit=5, lease=10) == [], "two jobs of one key were lent at once"
+    driver.settle([Done(head)])
+    assert h.claim_one(driver).message.body == "new"
+
+
+@scenario("ORD-SUCCESSOR", suite="contract", needs=("concurrency",))
+def scenario_ord_a_successor_brings_its_own_limit(h: Harness) -> None:
+    driver = h.driver()
+    limit = Concurrency("c", 1)
+    driver.send([h.message("1", concurrency=limit), h.message("2", concurrency=limit)])
+    first = h.claim_one(driver)
+    driver.settle([Released(first, successor=h.message("free"))])
+    found = driver.claim(["default"], limit=5, lease=10)
+    assert sorted(d.message.body for d in found) == ["2", "free"], "the old limit still held the successor"
 
 
 @scenario("ORD-EXPIRY", suite="contract", needs=("key", "lease"))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
 from queuekit import Backoff, DuplicateJob, Job, JobContext, Queue
+from queuekit.contract import Unique
 from queuekit.worker.inline import run_due
 from queuekit_integration.harness import Harness
 from queuekit_integration.registry import scenario
@@ -164,3 +166,12 @@ def scenario_unq_10_binary_and_unicode_keys(h: Harness) -> None:
     for key in keys:
         assert not queue.dispatch(Job("t", unique_key=key)).created
     assert queue.stats().pending == len(keys)
+
+
+@scenario("UNQ-REPLACE-PRIORITY", suite="contract", needs=("unique", "priority"))
+def scenario_unq_a_replaced_job_has_the_new_priority(h: Harness) -> None:
+    driver: Any = h.driver()
+    unique = Unique("scope", on_conflict="replace")
+    driver.send_unique([h.message("old", priority=9, unique=unique), h.message("other")])
+    driver.send_unique([h.message("new", priority=1, unique=unique)])
+    assert [h.claim_one(driver).message.body for _ in range(2)] == ["other", "new"]
