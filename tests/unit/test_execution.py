@@ -1,0 +1,132 @@
+"""Handlers in processes, handlers that cannot be stopped, and workers around them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from queuekit import Backoff, Cancel, Event, Job, JobContext, Queue
+from queuekit.worker.verdict import Stopped
+
+
+def in_process(ctx: JobContext, n: int) -> dict[str, Any]:
+    ctx.progress(50, step="half")
+    return {"n": n, "pid": os.getpid(), "attempt": ctx.attempt, "id": ctx.id}
+
+
+def dies() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def spins() -> None:
+    while True:
+        sum(range(1000))
+
+
+def raises(kind: str) -> None:
+    if kind == "cancel":
+        raise Cancel("enough")
+    raise ValueError("in the child")
+
+
+@pytest.fixture
+def queue() -> Iterator[Queue]:
+    with Queue("memory://") as made:
+        yield made
+
+
+def until(condition: Callable[[], Any], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_a_process_handler_runs_elsewhere_and_answers(queue: Queue) -> None:
+    queue.register("p", in_process, executor="process")
+    queue.start_workers(2)
+    handle = queue.dispatch(Job("p", {"n": 3}))
+    result = handle.result(30)
+    assert (result["n"], result["attempt"], result["id"]) == (3, 1, handle.id)
+    assert result["pid"] != os.getpid()
+    assert handle.info().progress == 50
+
+
+def test_a_process_that_dies_costs_an_attempt_and_not_the_worker(queue: Queue) -> None:
+    queue.register("dies", dies, executor="process", retries=1, backoff=Backoff.constant(0))
+    queue.register("p", in_process, executor="process")
+    queue.start_workers(1)
+    info = queue.dispatch(Job("dies")).wait(30)
+    assert (info.state, info.reason, info.attempt) == ("failed", "worker_lost", 2)
+    assert queue.dispatch(Job("p", {"n": 1})).wait(30).state == "completed"
+
+
+def test_a_process_that_runs_too_long_is_killed(queue: Queue) -> None:
+    queue.register("spins", spins, executor="process", retries=0, timeout=1)
+    queue.start_workers(1)
+    info = queue.dispatch(Job("spins")).wait(30)
+    assert (info.state, info.reason) == ("failed", "timeout")
+
+
+@pytest.mark.parametrize(("kind", "state", "reason"), [("cancel", "cancelled", "enough"), ("error", "failed", "error")])
+def test_what_a_process_handler_raises_counts(queue: Queue, kind: str, state: str, reason: str) -> None:
+    queue.register("raises", raises, executor="process", retries=0)
+    queue.start_workers(1)
+    info = queue.dispatch(Job("raises", {"kind": kind})).wait(30)
+    assert (info.state, info.reason) == (state, reason)
+
+
+def test_shutdown_returns_the_ids_of_what_it_cannot_interrupt(queue: Queue) -> None:
+    leave, inside = threading.Event(), threading.Event()
+
+    @queue.job(name="stubborn")
+    def stubborn() -> str:
+        inside.set()
+        while not leave.is_set():
+            try:
+                time.sleep(0.01)
+            except Stopped:
+                continue
+        return "finished late"
+
+    handle = stubborn.dispatch()
+    queue.start_workers(1)
+    assert inside.wait(20)
+    assert queue.shutdown(timeout=0.1) == [handle.id]
+    leave.set()
+    assert handle.result(20) == "finished late"
+
+
+def test_a_handler_that_does_not_end_after_its_timeout_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("queuekit.worker.timeouts.GRACE", 0.1)
+    events: list[Event] = []
+    leave = threading.Event()
+    with Queue("memory://", observers=[events.append]) as queue:
+
+        @queue.job(name="deaf", timeout=0.1, retries=0)
+        def deaf() -> None:
+            while not leave.is_set():
+                try:
+                    time.sleep(0.01)
+                except Exception:
+                    continue
+
+        worker = queue.start_workers(1)
+        handle = deaf.dispatch()
+        until(lambda: any(e.kind == "attempt_stuck" for e in events))
+        assert worker.stuck.is_set()
+        assert handle.state == "running", "its slot and lease stay held"
+        leave.set()
+        handle.wait(20)
+
+
+def test_settle_sync_is_stored_before_the_thread_goes_on(queue: Queue) -> None:
+    queue.register("t", lambda: "ok")
+    queue.start_workers(1)
+    assert queue.dispatch(Job("t", settle="sync")).result(20) == "ok"
