@@ -160,6 +160,8 @@ class Broker:
         key = job.message.key
         if key is not None and not self._keys.is_head(key, job):
             job.held = "key"
+        elif job.recovered:
+            self._expired.append(job)
         else:
             self._line(job.message.queue).push(job)
 

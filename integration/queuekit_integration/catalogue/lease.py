@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from queuekit import ConfigurationError, Event, Job, JobContext
-from queuekit.contract import Again, Dead, Done
+from queuekit.contract import Again, Concurrency, Dead, Done
 from queuekit_integration.harness import Harness, wait_until
 from queuekit_integration.registry import scenario
 
@@ -141,6 +141,23 @@ def scenario_lse_recovered_jobs_go_to_free_slots_only(h: Harness) -> None:
     assert len(driver.claim(["default"], limit=10, lease=10, free=3)) == 3
     assert driver.claim(["default"], limit=10, lease=10, free=0) == []
     assert len(driver.claim(["default"], limit=10, lease=10)) == 7
+
+
+@scenario("LSE-RECOVER-LIMIT", suite="contract", needs=("lease", "concurrency"))
+def scenario_lse_a_recovered_job_that_waited_for_its_limit_goes_to_a_free_slot(h: Harness) -> None:
+    driver = h.driver()
+    limit = Concurrency("c", 1)
+    driver.send([h.message("1", concurrency=limit)])
+    h.claim_one(driver, lease=1)
+    h.advance(1.1)
+    assert driver.claim(["default"], limit=1, lease=10, free=0) == []
+    driver.send([h.message("2", concurrency=limit)])
+    [second] = driver.claim(["default"], limit=1, lease=10, free=0)
+    assert driver.claim(["default"], limit=5, lease=10) == [], "the limit was exceeded"
+    driver.settle([Done(second)])
+    assert driver.claim(["default"], limit=5, lease=10, free=0) == [], "a recovered job was prefetched"
+    first = h.claim_one(driver)
+    assert (first.message.body, first.attempt, first.recovered) == ("1", 2, True)
 
 
 @scenario("LSE-RECOVER-ORDER", suite="contract", needs=("lease", "priority"))
