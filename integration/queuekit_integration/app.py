@@ -13,13 +13,46 @@ import time
 from pathlib import Path
 from typing import Any
 
-from queuekit import Backoff, JobContext, Queue
+from queuekit import Backoff, Event, JobContext, Queue
+from queuekit_integration.history import Recorder
 
 SETTINGS: dict[str, Any] = json.loads(os.environ["QUEUEKIT_APP"])
 FOLDER = Path(os.environ["QUEUEKIT_HISTORY"])
 NOTES = os.open(FOLDER / f"{SETTINGS['name']}-{os.getpid()}.notes", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 queue = Queue(SETTINGS["url"], namespace=SETTINGS["namespace"])
+recorder = Recorder(FOLDER, SETTINGS["name"])
+OUTCOMES = {
+    "completed": "done",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "retrying": "again",
+    "snoozed": "released",
+    "released": "released",
+}
+_outcomes: dict[tuple[str, int], str] = {}
+
+
+@queue.observe
+def record(event: Event) -> None:
+    """Write what happened to this process's history; `started` comes before the handler."""
+    if event.job_id is None or not isinstance(event.token, int):
+        return
+    place: dict[str, Any] = {"job": event.job_id, "token": event.token, "attempt": event.attempt}
+    match event.kind:
+        case "started":
+            recorder.write("start", "ok", lease=SETTINGS.get("lease", 1.0), **place)
+        case "finished":
+            recorder.write("finish", "ok", **place)
+        case "lease_lost":
+            recorder.write("lease_lost", "ok", **place)
+        case "settled":
+            outcome = _outcomes.pop((event.job_id, event.token), "released")
+            recorder.write("settle", "ok", outcome=outcome, **place)
+        case kind if kind in OUTCOMES:
+            _outcomes[event.job_id, event.token] = OUTCOMES[kind]
+        case _:
+            return
 
 
 def note(f: str, ctx: JobContext, **fields: Any) -> None:

@@ -11,15 +11,19 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from queuekit import Queue, VirtualClock
+import msgspec
+
+from queuekit import Job, JobHandle, Queue, VirtualClock
 from queuekit.contract import Delivery, Driver, Message
 from queuekit.drivers import features_of
 from queuekit.ids import new_id
+from queuekit_integration.checker import Plan, check
+from queuekit_integration.history import Recorder, read_history
 
 __all__ = ["Harness", "WorkerProcess", "wait_until"]
 
@@ -86,6 +90,7 @@ class Harness:
     _queues: list[Queue] = field(default_factory=list)
     _drivers: list[Driver] = field(default_factory=list)
     _workers: list[WorkerProcess] = field(default_factory=list)
+    _recorder: Recorder | None = None
 
     # -------------------------------------------------------------------------------- what a driver's author writes
 
@@ -192,6 +197,41 @@ class Harness:
         path = self.folder / f"{name}.log"
         return path.read_text("utf-8", "replace")[-2000:] if path.exists() else "no log"
 
+    @property
+    def recorder(self) -> Recorder:
+        """This process's own part of the history."""
+        if self._recorder is None:
+            self._recorder = Recorder(self.folder, "scenario")
+        return self._recorder
+
+    def dispatch_recorded(self, queue: Queue, jobs: Iterable[Job]) -> list[JobHandle[Any]]:
+        """Dispatch one by one, with invocation and answer in the history."""
+        handles = []
+        for job in jobs:
+            id = new_id()
+            delay = job.options.delay or 0.0
+            self.recorder.write("dispatch", "invoke", job=id, key=job.options.key, delay=delay)
+            options = msgspec.structs.replace(job.options, id=id)
+            handles.append(queue.dispatch(Job.of(job.type, job.payload, options)))
+            self.recorder.write("dispatch", "ok", job=id)
+        return handles
+
+    def kill_recorded(self, worker: WorkerProcess, *, freeze: bool = False) -> None:
+        """Kill (or freeze) a worker, with the fault in the history."""
+        fault = "freeze" if freeze else "kill"
+        if freeze:
+            worker.freeze()
+        else:
+            worker.kill()
+        self.recorder.write("fault", "ok", name=fault, outcome="fired")
+
+    def judge(self, queue: Queue, plan: Plan) -> None:
+        """Ask the backend what is left, and assert that the whole history is valid."""
+        counts = queue.stats()
+        self.recorder.write("oracle", "ok", ready=counts.pending, in_flight=counts.in_flight)
+        verdict = check(read_history(self.folder), plan)
+        assert verdict.valid, str(verdict)
+
     def starts(self, job_id: str | None = None) -> list[dict[str, Any]]:
         """Return the handler starts that worker processes recorded, oldest first."""
         return [r for r in self.notes() if r["f"] == "start" and job_id in {None, r["job"]}]
@@ -215,6 +255,8 @@ class Harness:
             if worker.process.poll() is None:
                 worker.thaw()
                 worker.kill()
+        if self._recorder is not None:
+            self._recorder.close()
         for queue in self._queues:
             queue.shutdown(timeout=2)
             queue.close()
