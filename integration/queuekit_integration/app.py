@@ -31,6 +31,9 @@ OUTCOMES = {
     "released": "released",
 }
 _outcomes: dict[tuple[str, int], str] = {}
+_claimed: dict[tuple[str, int], float] = {}
+ROUND_TRIP = 0.05
+"""Seconds that a claim itself may take: its lease runs from inside of it."""
 
 
 @queue.observe
@@ -40,8 +43,11 @@ def record(event: Event) -> None:
         return
     place: dict[str, Any] = {"job": event.job_id, "token": event.token, "attempt": event.attempt}
     match event.kind:
+        case "claimed":
+            _claimed[event.job_id, event.token] = time.monotonic()
         case "started":
-            recorder.write("start", "ok", lease=SETTINGS.get("lease", 1.0), **place)
+            waited = time.monotonic() - _claimed.pop((event.job_id, event.token)) + ROUND_TRIP
+            recorder.write("start", "ok", lease=max(0.0, SETTINGS.get("lease", 1.0) - waited), **place)
         case "finished":
             recorder.write("finish", "ok", **place)
         case "lease_lost":
