@@ -56,7 +56,9 @@ def scenario_lse_04_heartbeat_extends(h: Harness) -> None:
         starts.append(ctx.attempt)
         time.sleep(1.5)
 
-    with queue.worker(concurrency=2, lease=0.5), h.queue().worker(concurrency=1, lease=0.5):
+    other = h.queue()
+    other.register("long", long.fn)
+    with queue.worker(concurrency=2, lease=0.5), other.worker(concurrency=1, lease=0.5):
         info = long.dispatch().wait(20)
     assert info.state == "completed"
     assert starts == [1]
