@@ -235,6 +235,12 @@ class Queue:
 
     def _register(self, name: str, fn: Callable[..., Any], options: Mapping[str, Any]) -> Handler:
         checked = Options.build(options, where=f"the handler {name!r}", allowed=HANDLER_OPTIONS)
+        if checked.executor == "process" and self.middleware:
+            message = (
+                f'executor="process" runs {name!r} in another process, where this queue\'s middleware does not reach: '
+                "leave one of the two out, or use on_job_start and on_job_end, which run around it"
+            )
+            raise ConfigurationError(message)
         handler = self.handlers.add(name, fn.fn if isinstance(fn, JobType) else fn, checked)
         self._dispatcher.forget_plans()
         return handler

@@ -141,8 +141,12 @@ class Worker:
         return [attempt.delivery.message.id for attempt in self._held_now()]
 
     def abandon(self) -> list[str]:
-        """Give every lease back, those of running handlers too: for a process that leaves at once. Returns their ids."""
-        self._abandoned = True
+        """Give every lease back, those of running handlers too: for a process that leaves at once. Returns their ids.
+
+        The worker claims nothing more, or it would take back what it gives.
+        """
+        self._stopping = self._abandoned = True
+        self._wakeup.set()
         attempts = [attempt for attempt in self._held_now() if not attempt.finished]
         for attempt in attempts:
             attempt.lost = True
@@ -390,11 +394,23 @@ class Worker:
         handler = attempt.handler
         assert handler is not None
         if handler.options.executor == "process":
-            return self._process_pool().run(attempt)
+            return self._run_in_process(attempt)
         if attempt.policy.timeout is not None:
             self._timeouts.watch(attempt, slot, attempt.policy.timeout)
         attempt.stop = None
         return slot.run(attempt, self._runtime)
+
+    def _run_in_process(self, attempt: Attempt) -> Outcome:
+        """Run the handler in a child; job hooks run here, around it."""
+        hooks = self._queue.hooks
+        if not hooks.per_job:
+            return self._process_pool().run(attempt)
+        context = attempt.context()
+        hooks.call("job_start", context)
+        try:
+            return self._process_pool().run(attempt)
+        finally:
+            hooks.call("job_end", context)
 
     def _process_pool(self) -> ProcessPool:
         from queuekit.worker.processes import ProcessPool  # noqa: PLC0415 - multiprocessing costs what threads never need

@@ -11,8 +11,11 @@ import pytest
 
 from queuekit import (
     AmbiguousDispatch,
+    BackendFull,
     BadPayload,
     ConfigurationError,
+    DriverRejected,
+    DriverUnavailable,
     Job,
     JobNotFound,
     PartialDispatch,
@@ -130,6 +133,9 @@ def scenario_cfg_handlers_are_checked_at_registration(h: Harness) -> None:
         queue.register("t", lambda: 1)
     with pytest.raises(ConfigurationError, match="module's top"):
         queue.register("p", lambda: 1, executor="process")
+    wrapped = h.queue(middleware=[lambda ctx, call_next: call_next()])
+    with pytest.raises(ConfigurationError, match="middleware does not reach"):
+        wrapped.register("p", math.sqrt, executor="process")
 
 
 @scenario("ERR-01")
@@ -159,6 +165,30 @@ def scenario_err_03_closed_client(h: Harness) -> None:
         queue.dispatch(Job("t"))
     with pytest.raises(QueueClosed):
         queue.start_workers(1)
+
+
+@scenario("ERR-04", needs=("transactional", "count"))
+def scenario_err_04_transient_vs_permanent(h: Harness) -> None:
+    """Provoke native errors and look whether each says rightly if the same call may succeed later."""
+    driver: Any = h.driver()
+    [pages] = driver.native().execute("PRAGMA page_count").fetchone()
+    driver.native().execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(DriverUnavailable) as full:
+        driver.send([h.message("x" * 100_000)])
+    assert (type(full.value), full.value.retryable) == (BackendFull, True)
+    driver.native().execute("PRAGMA max_page_count = 1000000")
+    other: Any = h.make_driver(virtual=True)
+    other.open()
+    driver.native().execute("BEGIN IMMEDIATE")
+    with pytest.raises(DriverUnavailable) as locked:
+        other.send([h.message()], patience=None)
+    assert locked.value.retryable
+    driver.native().execute("ROLLBACK")
+    other.send([h.message()])
+    other.close()
+    with pytest.raises(DriverRejected) as lasting:
+        h.broken().open()
+    assert not lasting.value.retryable
 
 
 @scenario("ERR-06")

@@ -314,6 +314,33 @@ def scenario_wrk_01_graceful_drain(h: Harness) -> None:
     assert all(handle.info().attempt == 0 for handle in handles if handle.state == "pending")
 
 
+@scenario("WRK-09", needs=("pause", "browse", "count"), timing=True)
+def scenario_wrk_09_pause_resume_worker(h: Harness) -> None:
+    queue = h.queue()
+    inside, leave = threading.Event(), threading.Event()
+    ran: list[int] = []
+
+    @queue.job(name="hold")
+    def hold(i: int) -> None:
+        inside.set()
+        assert leave.wait(20)
+        ran.append(i)
+
+    first = hold.dispatch(0)
+    queue.start_workers(1)
+    assert inside.wait(20)
+    queue.pause("default")
+    others = [hold.dispatch(i) for i in range(1, 4)]
+    leave.set()
+    assert first.wait(20).state == "completed", "what ran when the queue was paused must finish"
+    time.sleep(0.5)
+    assert ran == [0], "a job of a paused queue was started"
+    queue.resume("default")
+    for handle in others:
+        handle.wait(20)
+    assert ran == [0, 1, 2, 3]
+
+
 @scenario("WRK-12", needs=("browse", "delay"))
 def scenario_wrk_12_unregistered_job(h: Harness) -> None:
     events: list[Event] = []
