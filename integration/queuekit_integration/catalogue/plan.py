@@ -1,0 +1,409 @@
+"""The names that the first test plan fixes and that no other scenario carries."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from queuekit import Backoff, ConfigurationError, DispatchCancelled, DispatchTimeout, Event, Job, JobContext
+from queuekit.contract import Again, Done, DriverUnavailable
+from queuekit.worker.inline import run_due
+from queuekit_integration.harness import Harness, wait_until
+from queuekit_integration.registry import scenario
+
+
+@scenario("register_handler", needs=("browse",))
+def scenario_register_handler(h: Harness) -> None:
+    queue = h.queue(virtual=True)
+    queue.register("by.name", lambda a, b=2: a + b, retries=1)
+
+    @queue.job
+    def decorated(a: int) -> int:
+        return a * 10
+
+    assert decorated(4) == 40, "it is still the plain function"
+    handles = [queue.dispatch(Job("by.name", {"a": 1})), decorated.dispatch(4)]
+    run_due(queue)
+    assert [handle.result(1) for handle in handles] == [3, 40]
+
+
+@scenario("dispatch_burst", needs=("count",))
+def scenario_dispatch_burst(h: Harness) -> None:
+    queue = h.queue()
+    ran: set[int] = set()
+    queue.register("n", lambda payload: ran.add(payload))
+    queue.start_workers(4)
+    for i in range(500):
+        queue.dispatch(Job("n", i))
+    queue.drain(30)
+    assert ran == set(range(500))
+
+
+@scenario("wait_all_processed", needs=("count", "delay"))
+def scenario_wait_all_processed(h: Harness) -> None:
+    queue = h.queue()
+    queue.register("t", lambda: time.sleep(0.01))
+    queue.dispatch_many(Job("t") for _ in range(20))
+    queue.dispatch(Job("t", delay=3600))
+    with pytest.raises(TimeoutError):
+        queue.drain(0.05)
+    queue.start_workers(4)
+    queue.drain(20)
+    counts = queue.stats()
+    assert (counts.pending, counts.in_flight) == (0, 0)
+    assert counts.queues[0].scheduled == 1, "a delayed job does not hold a drain up"
+
+
+@scenario("poison_message_max_retry", needs=("browse", "delay"))
+def scenario_poison_message_max_retry(h: Harness) -> None:
+    queue = h.queue(virtual=True)
+    starts: list[str] = []
+
+    @queue.job(name="poison", retries=3, backoff=Backoff.constant(1))
+    def poison(ctx: JobContext) -> None:
+        starts.append(ctx.id)
+        raise RuntimeError("poison")
+
+    bad = poison.dispatch()
+    queue.register("fine", lambda: "fine")
+    good = queue.dispatch(Job("fine"))
+    for _ in range(10):
+        run_due(queue)
+        h.advance(1.1)
+    assert starts == [bad.id] * 4
+    assert bad.state == "failed"
+    assert good.result(1) == "fine"
+
+
+@scenario("worker_restart_recovery", needs=("browse",))
+def scenario_worker_restart_recovery(h: Harness) -> None:
+    queue = h.queue()
+    queue.register("t", lambda payload: payload)
+    before = queue.dispatch(Job("t", 1))
+    queue.start_workers(2)
+    assert before.result(20) == 1
+    queue.shutdown(5)
+    between = queue.dispatch(Job("t", 2))
+    assert between.state == "pending"
+    queue.start_workers(2)
+    assert between.result(20) == 2
+
+
+@scenario("unique_queue_scope", needs=("unique",))
+def scenario_unique_queue_scope(h: Harness) -> None:
+    queue = h.queue(virtual=True)
+    one = queue.dispatch(Job("t", 1, queue="q1", unique_for=60))
+    two = queue.dispatch(Job("t", 1, queue="q2", unique_for=60))
+    assert one.created
+    assert two.created
+    assert not queue.dispatch(Job("t", 1, queue="q1", unique_for=60)).created
+
+
+@scenario("dispatch_context_cancellation_precanceled", needs=("count",))
+def scenario_dispatch_context_cancellation_precanceled(h: Harness) -> None:
+    queue = h.queue(virtual=True)
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(DispatchCancelled):
+        queue.dispatch(Job("t"), cancel=cancel)
+    assert queue.stats().pending == 0
+
+
+@scenario("dispatch_context_cancellation_deadline_exceeded", needs=("count",))
+def scenario_dispatch_context_cancellation_deadline_exceeded(h: Harness) -> None:
+    queue = h.queue(virtual=True)
+    with pytest.raises(DispatchTimeout) as caught:
+        queue.dispatch_many([Job("t"), Job("t")], timeout=0)
+    assert caught.value.retryable
+    assert queue.stats().pending == 0
+
+
+@scenario("dispatch_context_cancellation_followup_health", needs=("count",))
+def scenario_dispatch_context_cancellation_followup_health(h: Harness) -> None:
+    queue = h.queue(virtual=True)
+    for _ in range(5):
+        with pytest.raises(DispatchTimeout):
+            queue.dispatch(Job("t"), timeout=0)
+    queue.dispatch(Job("t"), timeout=5)
+    assert queue.stats().pending == 1
+
+
+@scenario("shutdown_during_delay_retry", needs=("browse", "delay"))
+def scenario_shutdown_during_delay_retry(h: Harness) -> None:
+    queue = h.queue()
+    attempts: list[int] = []
+
+    @queue.job(name="flaky", retries=3, backoff=Backoff.constant(0.5))
+    def flaky(ctx: JobContext) -> None:
+        attempts.append(ctx.attempt)
+        if ctx.attempt == 1:
+            raise ValueError("no")
+
+    handle = flaky.dispatch()
+    queue.start_workers(1)
+    wait_until(lambda: handle.state == "scheduled", "the first attempt to fail")
+    queue.shutdown(5)
+    assert handle.state == "scheduled", "the retry was lost with its worker"
+    queue.start_workers(1)
+    assert handle.wait(20).state == "completed"
+    assert attempts == [1, 2]
+
+
+@scenario("start_shutdown_race_stress", needs=("count",))
+def scenario_start_shutdown_race_stress(h: Harness) -> None:
+    queue = h.queue()
+    ran: list[int] = []
+    queue.register("t", lambda payload: ran.append(payload))
+    errors: list[BaseException] = []
+
+    def churn(seed: int) -> None:
+        rng = random.Random(seed)
+        for _ in range(15):
+            try:
+                if rng.random() < 0.5:
+                    queue.start_workers(2)
+                else:
+                    queue.shutdown(5)
+            except ConfigurationError as error:
+                if "was stopped" not in str(error):
+                    errors.append(error)
+            except BaseException as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=churn, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for i in range(30):
+        queue.dispatch(Job("t", i))
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive(), "start and shutdown blocked each other"
+    assert errors == []
+    queue.shutdown(5)
+    queue.start_workers(2)
+    queue.drain(20)
+    assert sorted(ran) == list(range(30))
+
+
+@scenario("multi_worker_contention", suite="contract")
+def scenario_multi_worker_contention(h: Harness) -> None:
+    drivers = [h.driver() for _ in range(4)]
+    drivers[0].send([h.message() for _ in range(400)])
+    taken: list[str] = []
+    lock = threading.Lock()
+
+    def take(driver: Any) -> None:
+        while found := driver.claim(["default"], limit=7, lease=60):
+            with lock:
+                taken.extend(d.message.id for d in found)
+            driver.settle([Done(d) for d in found])
+
+    threads = [threading.Thread(target=take, args=(driver,)) for driver in drivers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(taken) == len(set(taken)) == 400
+
+
+@scenario("duplicate_delivery_idempotency", suite="contract", needs=("lease", "fenced", "browse"))
+def scenario_duplicate_delivery_idempotency(h: Harness) -> None:
+    """Deliver a job twice after a lost lease: only the newer delivery's outcome counts, once."""
+    driver: Any = h.driver()
+    driver.send([h.message()])
+    first = h.claim_one(driver, lease=1)
+    h.advance(1.1)
+    second = h.claim_one(driver, lease=10)
+    assert driver.settle([Done(second, result="2")]) == ["applied"]
+    assert driver.settle([Done(first, result="1"), Again(first)]) == ["lost", "lost"]
+    [record] = driver.get([second.message.id])
+    assert (record.state, record.result, record.attempt) == ("completed", "2", 2)
+
+
+@scenario("ack_boundary_interrupted", needs=("browse",), timing=True)
+def scenario_ack_boundary_interrupted(h: Harness) -> None:
+    """Interrupt the backend between a handler's end and its settlement: it is settled later, and not run again."""
+    queue = h.queue()
+    ran: list[int] = []
+    queue.register("t", lambda: ran.append(1))
+    driver: Any = queue.driver
+    real = {verb: getattr(driver, verb) for verb in ("settle", "exchange")}
+    failures = 0
+
+    def fail(*_: Any, **__: Any) -> Any:
+        nonlocal failures
+        failures += 1
+        raise DriverUnavailable("injected")
+
+    for verb in real:
+        setattr(driver, verb, fail)
+    handle = queue.dispatch(Job("t"))
+    worker = queue.worker(concurrency=1, lease=5).start()
+    wait_until(lambda: failures >= 2, "settlements to fail")
+    assert handle.state == "running"
+    for verb, call in real.items():
+        setattr(driver, verb, call)
+    assert handle.wait(20).state == "completed"
+    worker.stop(5)
+    assert ran == [1]
+
+
+@scenario("dispatch_during_broker_fault", needs=("count",))
+def scenario_dispatch_during_broker_fault(h: Harness) -> None:
+    queue = h.queue()
+    driver: Any = queue.driver
+    queue.open()
+    real = driver.send
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise DriverUnavailable("injected")
+
+    driver.send = fail
+    with pytest.raises(DriverUnavailable) as caught:
+        queue.dispatch(Job("t"))
+    assert caught.value.retryable
+    driver.send = real
+    queue.dispatch(Job("t"))
+    assert queue.stats().pending == 1
+
+
+@scenario("ordering_contract_single_worker_fifo")
+def scenario_ordering_contract_single_worker_fifo(h: Harness) -> None:
+    queue = h.queue(virtual=True)
+    order: list[int] = []
+    queue.register("n", lambda payload: order.append(payload))
+    for i in range(100):
+        queue.dispatch(Job("n", i))
+    run_due(queue)
+    assert order == list(range(100))
+
+
+@scenario("ordering_contract_multi_worker_best_effort", needs=("count",))
+def scenario_ordering_contract_multi_worker_best_effort(h: Harness) -> None:
+    """Order under concurrency is not promised: show that it breaks, and that nothing is lost by it."""
+    queue = h.queue()
+    ends: list[int] = []
+
+    @queue.job(name="n")
+    def number(i: int) -> None:
+        time.sleep(0.03 if i % 4 == 0 else 0.001)
+        ends.append(i)
+
+    queue.dispatch_many(number.job(i) for i in range(40))
+    queue.start_workers(4)
+    queue.drain(20)
+    assert sorted(ends) == list(range(40))
+    assert ends != list(range(40)), "four at once kept the order: the scenario shows nothing"
+
+
+@scenario("ordering_contract_delayed_immediate_mix", needs=("delay",))
+def scenario_ordering_contract_delayed_immediate_mix(h: Harness) -> None:
+    queue = h.queue(virtual=True)
+    order: list[str] = []
+    queue.register("t", lambda payload: order.append(payload))
+    queue.dispatch(Job("t", "late", delay=10))
+    queue.dispatch(Job("t", "soon", delay=5))
+    queue.dispatch(Job("t", "now"))
+    for _ in range(12):
+        run_due(queue)
+        h.advance(1)
+    assert order == ["now", "soon", "late"]
+
+
+@scenario("retry_delay_timing_windows", needs=("delay",))
+def scenario_retry_delay_timing_windows(h: Harness) -> None:
+    queue = h.queue(virtual=True)
+    starts: list[float] = []
+
+    @queue.job(name="flaky", retries=4, backoff=Backoff.linear(2, jitter=0.5))
+    def flaky() -> None:
+        starts.append(h.clock.monotonic())
+        raise ValueError("no")
+
+    begin = h.clock.monotonic()
+    flaky.using(delay=3).dispatch()
+    for _ in range(400):
+        run_due(queue)
+        h.advance(0.1)
+    assert starts[0] - begin >= 3, "delay: not before"
+    waits = [b - a for a, b in itertools.pairwise(starts)]
+    for number, wait in enumerate(waits, 1):
+        assert 2 * number <= wait <= 3 * number + 0.2, f"backoff and jitter: {waits}"
+    assert waits == sorted(waits), "backoff grows"
+
+
+@scenario("delayed_restart_recovery", needs=("processes", "delay", "browse"))
+def scenario_delayed_restart_recovery(h: Harness) -> None:
+    first = h.queue(virtual=True)
+    id = first.dispatch(Job("t", delay=60)).id
+    first.close()
+    h.advance(30)
+    second = h.queue(virtual=True)
+    second.register("t", lambda: "ran")
+    assert run_due(second) == 0
+    h.advance(31)
+    assert run_due(second) == 1
+    assert second.get(id).result(1) == "ran"
+
+
+@scenario("backpressure_saturation", needs=("count",))
+def scenario_backpressure_saturation(h: Harness) -> None:
+    queue = h.queue()
+    gate = threading.Event()
+    queue.register("t", lambda: gate.wait(20))
+    queue.start_workers(2)
+    queue.dispatch_many(Job("t") for _ in range(200))
+    wait_until(lambda: queue.stats().in_flight >= 2, "the worker to be saturated")
+    time.sleep(0.3)
+    counts = queue.stats()
+    assert counts.in_flight <= 2 + 2, f"a saturated worker hoards {counts.in_flight} jobs"
+    gate.set()
+    queue.drain(30)
+    assert queue.stats().queues[0].completed == 200
+
+
+@scenario("config_option_fuzz", needs=("count",))
+def scenario_config_option_fuzz(h: Harness) -> None:
+    """Throw random options at a job: each is either dispatched whole or refused with a ConfigurationError."""
+    rng = random.Random(20)
+    values: list[Any] = [None, 0, 1, -1, 9, 0.5, float("nan"), "", "x", [], {}, ("k", 2), True, b"", object()]
+    names = ["delay", "retries", "timeout", "deadline", "priority", "key", "concurrency", "rate_limit", "unique_for"]
+    names += ["unique_key", "until", "on_conflict", "delivery", "settle", "retain", "tags", "headers"]
+    queue = h.queue(virtual=True)
+    accepted = refused = 0
+    for _ in range(400):
+        options = {name: rng.choice(values) for name in rng.sample(names, rng.randint(1, 3))}
+        try:
+            accepted += queue.dispatch(Job("t", **options)).created
+        except ConfigurationError:
+            refused += 1
+    assert accepted > 20
+    assert refused > 20
+    counts = queue.stats()
+    assert counts.pending + sum(c.scheduled for c in counts.queues) == accepted
+
+
+@scenario("observability_contract", needs=("browse", "delay"))
+def scenario_observability_contract(h: Harness) -> None:
+    events: list[Event] = []
+    queue = h.queue(virtual=True, observers=[events.append])
+    queue.register("ok", lambda: None)
+    queue.register("bad", _bad, retries=0)
+    good, bad, unknown = queue.dispatch(Job("ok")), queue.dispatch(Job("bad")), queue.dispatch(Job("nobody"))
+    run_due(queue)
+    kinds = {h_.id: [e.kind for e in events if e.job_id == h_.id] for h_ in (good, bad, unknown)}
+    assert kinds[good.id] == ["dispatched", "claimed", "started", "finished", "completed", "settled"]
+    assert kinds[bad.id] == ["dispatched", "claimed", "started", "finished", "failed", "settled"]
+    assert kinds[unknown.id][:3] == ["dispatched", "claimed", "unknown_type"]
+    [failed] = [e for e in events if e.kind == "failed"]
+    assert (failed.reason, failed.error) == ("error", "ValueError: no")
+    assert all(e.at > 0 and e.version == 1 for e in events)
+
+
+def _bad() -> None:
+    raise ValueError("no")
