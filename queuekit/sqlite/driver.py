@@ -114,7 +114,11 @@ class SqliteDriver:
             return
         schema.check_version()
         schema.check_file(self.path)
-        self._write(self._prepare_schema, "opening the file")
+        try:
+            self._write(self._prepare_schema, "opening the file")
+        except BaseException:
+            self._writer.disconnect()
+            raise
         self._opened = True
 
     def _prepare_schema(self, connection: sqlite3.Connection) -> None:

@@ -176,10 +176,14 @@ class Writer:
         with self._lock, sqlite_errors(self._path, doing="connecting"):
             return self._connected()
 
-    def close(self) -> None:
-        """Close the connection; blocks for one transaction at most. Idempotent."""
+    def disconnect(self) -> None:
+        """Close the connection; the next operation makes a new one."""
         with self._lock:
-            if self._connection is not None and not self._closed and self._pid == os.getpid():
+            if self._connection is not None and self._pid == os.getpid():
                 self._connection.close()
             self._connection = None
-            self._closed = True
+
+    def close(self) -> None:
+        """Close the connection for good; blocks for one transaction at most. Idempotent."""
+        self.disconnect()
+        self._closed = True

@@ -19,6 +19,11 @@ def open_(path: Path | str, **options: object) -> SqliteDriver:
     return driver
 
 
+def look_into(driver: SqliteDriver) -> None:
+    driver.open()
+    driver.count()
+
+
 def test_nothing_is_made_before_the_first_use(tmp_path: Path) -> None:
     queue = Queue(f"sqlite:///{tmp_path}/jobs.db")
     assert not list(tmp_path.iterdir())
@@ -53,8 +58,10 @@ def test_a_corrupt_file_is_refused(tmp_path: Path) -> None:
     data = bytearray(file.read_bytes())
     data[4096:] = b"\xab" * (len(data) - 4096)
     file.write_bytes(data)
+    damaged = SqliteDriver(file)
     with pytest.raises(DriverRejected, match=r"corrupt|not an SQLite"):
-        open_(file).count()
+        look_into(damaged)
+    damaged.close()
 
 
 def test_a_place_that_cannot_be_written_is_refused() -> None:
