@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from queuekit import Backoff, Event, JobContext, Queue
-from queuekit_integration.history import Recorder
+from queuekit import Backoff, JobContext, Queue
+from queuekit_integration.history import Recorder, Watcher
 
 SETTINGS: dict[str, Any] = json.loads(os.environ["QUEUEKIT_APP"])
 FOLDER = Path(os.environ["QUEUEKIT_HISTORY"])
@@ -22,43 +22,7 @@ NOTES = os.open(FOLDER / f"{SETTINGS['name']}-{os.getpid()}.notes", os.O_WRONLY 
 
 queue = Queue(SETTINGS["url"], namespace=SETTINGS["namespace"])
 recorder = Recorder(FOLDER, SETTINGS["name"])
-OUTCOMES = {
-    "completed": "done",
-    "failed": "failed",
-    "cancelled": "cancelled",
-    "retrying": "again",
-    "snoozed": "released",
-    "released": "released",
-}
-_outcomes: dict[tuple[str, int], str] = {}
-_claimed: dict[tuple[str, int], float] = {}
-ROUND_TRIP = 0.05
-"""Seconds that a claim itself may take: its lease runs from inside of it."""
-
-
-@queue.observe
-def record(event: Event) -> None:
-    """Write what happened to this process's history; `started` comes before the handler."""
-    if event.job_id is None or not isinstance(event.token, int):
-        return
-    place: dict[str, Any] = {"job": event.job_id, "token": event.token, "attempt": event.attempt}
-    match event.kind:
-        case "claimed":
-            _claimed[event.job_id, event.token] = time.monotonic()
-        case "started":
-            waited = time.monotonic() - _claimed.pop((event.job_id, event.token)) + ROUND_TRIP
-            recorder.write("start", "ok", lease=max(0.0, SETTINGS.get("lease", 1.0) - waited), **place)
-        case "finished":
-            recorder.write("finish", "ok", **place)
-        case "lease_lost":
-            recorder.write("lease_lost", "ok", **place)
-        case "settled":
-            outcome = _outcomes.pop((event.job_id, event.token), "released")
-            recorder.write("settle", "ok", outcome=outcome, **place)
-        case kind if kind in OUTCOMES:
-            _outcomes[event.job_id, event.token] = OUTCOMES[kind]
-        case _:
-            return
+queue.observe(Watcher(recorder, lease=SETTINGS.get("lease", 1.0)))
 
 
 def note(f: str, ctx: JobContext, **fields: Any) -> None:

@@ -12,7 +12,9 @@ from queuekit import Backoff, BadPayload, ConfigurationError, Job, JobContext
 from queuekit.contract import Again, Done, Query, Released
 from queuekit.ids import new_id
 from queuekit.worker.inline import run_due
+from queuekit_integration.checker import Plan, check
 from queuekit_integration.harness import Harness, wait_until
+from queuekit_integration.history import read_history
 from queuekit_integration.registry import scenario
 
 
@@ -55,13 +57,13 @@ def scenario_del_02_dispatched_before_worker_exists(h: Harness) -> None:
 @scenario("DEL-03", needs=("processes", "count"), timing=True)
 def scenario_del_03_two_workers_split_work(h: Harness) -> None:
     queue = h.queue()
-    h.spawn_worker(concurrency=1)
-    h.spawn_worker(concurrency=1)
-    handles = queue.dispatch_many(Job("slow", {"seconds": 0.02}) for _ in range(100))
+    workers = [h.spawn_worker(concurrency=1) for _ in range(2)]
+    handles = h.dispatch_recorded(queue, [Job("slow", {"seconds": 0.02})] * 100)
     queue.drain(30)
     starts = h.starts()
     assert sorted(s["job"] for s in starts) == sorted(handle.id for handle in handles)
     assert len({s["worker"] for s in starts}) == 2, "one of the two workers ran nothing"
+    h.judge(queue, Plan(dispatches=100, workers=tuple(worker.pid for worker in workers)))
 
 
 @scenario("DEL-04", needs=("count",))
@@ -102,15 +104,20 @@ def scenario_del_06_ack_after_handler_not_before(h: Harness) -> None:
 def scenario_del_07_unacked_is_redelivered(h: Harness) -> None:
     queue = h.queue()
     first = h.spawn_worker(lease=1.0)
-    handle = queue.dispatch(Job("slow", {"seconds": 30}))
+    [handle] = h.dispatch_recorded(queue, [Job("slow", {"seconds": 2.0})])
     wait_until(h.starts, "the first worker to start the job")
-    first.kill()
+    h.kill_recorded(first)
     second = h.spawn_worker(lease=1.0)
     starts = wait_until(lambda: len(h.starts()) == 2 and h.starts(), "the job to be started again")
     assert [s["attempt"] for s in starts] == [1, 2]
     assert starts[1]["pid"] == second.pid
     assert starts[1]["token"] > starts[0]["token"]
     assert starts[0]["job"] == starts[1]["job"] == handle.id
+    assert handle.wait(20).state == "completed"
+    h.recorder.drain("ok")  # there was this one job
+    plan = Plan(dispatches=1, redelivery=True, faults=("kill",), workers=(first.pid, second.pid))
+    verdict = check(read_history(h.folder), plan)
+    assert verdict.valid, str(verdict)
 
 
 @scenario("DEL-08", suite="contract")

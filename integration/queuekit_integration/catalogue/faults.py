@@ -9,8 +9,9 @@ from typing import Any
 
 from queuekit import Job
 from queuekit.contract import BackendFull, DriverUnavailable
-from queuekit_integration.checker import Plan
+from queuekit_integration.checker import Plan, check
 from queuekit_integration.harness import Harness, wait_until
+from queuekit_integration.history import Watcher, read_history
 from queuekit_integration.registry import scenario
 
 
@@ -96,12 +97,15 @@ def scenario_flt_17_rolling_restart_under_load(h: Harness) -> None:
 def scenario_worker_restart_delay_recovery(h: Harness) -> None:
     queue = h.queue()
     first = h.spawn_worker(lease=1.0)
-    handle = queue.dispatch(Job("note", delay=1.5))
-    first.kill()
+    [handle] = h.dispatch_recorded(queue, [Job("note", delay=1.5)])
+    h.kill_recorded(first)
     assert handle.state == "scheduled"
-    h.spawn_worker(lease=1.0)
+    second = h.spawn_worker(lease=1.0)
     assert handle.wait(20).state == "completed"
     assert len(h.starts()) == 1
+    h.recorder.drain("ok")  # there was this one job
+    verdict = check(read_history(h.folder), Plan(dispatches=1, faults=("kill",), workers=(second.pid,)))
+    assert verdict.valid, str(verdict)
 
 
 def _sqlite_path(h: Harness) -> str:
@@ -158,12 +162,12 @@ def scenario_fs_03_sqlite_full(h: Harness) -> None:
 @scenario("FS-02", needs=("transactional", "processes", "count"), timing=True)
 def scenario_fs_02_sqlite_kill9_mid_tx(h: Harness) -> None:
     queue = h.queue()
-    queue.dispatch_many(Job("slow", {"seconds": 0.002}) for _ in range(2000))
+    h.dispatch_recorded(queue, [Job("slow", {"seconds": 0.002})] * 2000)
     for _ in range(3):
         worker = h.spawn_worker(lease=1.0, concurrency=4)
         before = len(h.starts())
         h.wait_for_starts(before + 20)
-        worker.kill()
+        h.kill_recorded(worker)
         connection = sqlite3.connect(_sqlite_path(h))
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         connection.close()
@@ -171,6 +175,7 @@ def scenario_fs_02_sqlite_kill9_mid_tx(h: Harness) -> None:
     queue.drain(60)
     [counts] = queue.stats().queues
     assert counts.completed == 2000
+    h.judge(queue, Plan(dispatches=2000, faults=("kill",)))
 
 
 @scenario("OUTAGE", needs=("count",), timing=True)
@@ -179,17 +184,19 @@ def scenario_consume_after_broker_recovery(h: Harness) -> None:
     queue = h.queue()
     ran: list[int] = []
     queue.register("t", lambda payload: ran.append(payload))
+    queue.observe(Watcher(h.recorder, lease=1.0))
     worker = queue.worker(concurrency=2, lease=1.0).start()
     assert worker.ready(10)
     driver: Any = queue.driver
     real = {verb: getattr(driver, verb) for verb in ("claim", "settle", "exchange", "extend")}
 
     def fail(*_: Any, **__: Any) -> Any:
+        h.recorder.fault("outage", "fired")
         raise DriverUnavailable("injected outage")
 
     for verb in real:
         setattr(driver, verb, fail)
-    queue.dispatch_many(Job("t", i) for i in range(20))
+    h.dispatch_recorded(queue, [Job("t", i) for i in range(20)])
     time.sleep(0.5)
     [counts] = queue.stats().queues
     assert counts.completed == 0, "something was settled through a backend that does not answer"
@@ -198,3 +205,4 @@ def scenario_consume_after_broker_recovery(h: Harness) -> None:
     queue.drain(20)
     worker.stop(5)
     assert sorted(ran) == list(range(20))
+    h.judge(queue, Plan(dispatches=20, faults=("outage",)))
