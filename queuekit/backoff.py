@@ -66,7 +66,7 @@ class Backoff(Struct, frozen=True, omit_defaults=True):
                 try:
                     return self.base * self.factor ** (attempt - 1)
                 except OverflowError:
-                    return self.max
+                    return self.max if self.base else 0.0
 
 
 _rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
@@ -81,7 +81,14 @@ def _jitter(value: float) -> float:
 
 def checked_backoff(value: Backoff | BackoffFunction | None) -> Backoff | BackoffFunction | None:
     """Return a backoff, or refuse what is none."""
-    if value is None or isinstance(value, Backoff) or callable(value):
+    if isinstance(value, Backoff):
+        for name in ("base", "factor", "max"):
+            seconds(f"backoff.{name}", getattr(value, name))
+        _jitter(value.jitter)
+        if value.kind not in {"constant", "linear", "exponential"}:
+            raise refuse("backoff.kind", value.kind, "use Backoff.constant, linear or exponential")
+        return value
+    if value is None or callable(value):
         return value
     message = f"backoff={value!r} ({type(value).__name__}) is refused: use Backoff.exponential(base=1) and the like"
     raise ConfigurationError(message)

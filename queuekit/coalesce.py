@@ -98,13 +98,21 @@ class Coalescer:
             receipts = self._dispatcher.dispatch_many([pending.message for pending in group])
         except PartialDispatch as error:
             for pending in group:
-                pending.resolve(_outcome_of(pending.message.id, error))
+                self._settle(pending, error, alone=len(group) == 1)
         except BaseException as error:
             for pending in group:
                 pending.resolve(error)
         else:
             for pending, receipt in zip(group, receipts, strict=True):
                 pending.resolve(receipt)
+
+    def _settle(self, pending: Pending, error: PartialDispatch, *, alone: bool) -> None:
+        """Resolve one of a batch that went wrong; what an earlier job stands for is asked for once more, by itself."""
+        outcome = _outcome_of(pending.message.id, error)
+        if outcome is None and not alone:
+            self._send_group([pending])
+        else:
+            pending.resolve(outcome or error)
 
 
 def _by_id(batch: Sequence[Pending]) -> list[list[Pending]]:
@@ -122,7 +130,7 @@ def _by_id(batch: Sequence[Pending]) -> list[list[Pending]]:
     return groups
 
 
-def _outcome_of(id: str, error: PartialDispatch) -> Receipt | BaseException:
+def _outcome_of(id: str, error: PartialDispatch) -> Receipt | BaseException | None:
     if id in error.accepted:
         return Receipt(id, created=True)
-    return error.failed.get(id) or error.unknown.get(id) or error
+    return error.failed.get(id) or error.unknown.get(id)

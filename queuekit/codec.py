@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -35,12 +37,19 @@ class Codec(Protocol):
 
 def encode_json(value: Any, *, what: str) -> bytes:
     """Encode as JSON; raises `ConfigurationError` naming the kind of value that has no JSON form."""
+    encoded = _encode(value, what)
+    if b"null" in encoded:
+        _refuse_not_finite(value, what)
+    return encoded
+
+
+def _encode(value: Any, what: str) -> bytes:
     try:
         return msgspec.json.encode(value, enc_hook=_encode_model)
     except UnicodeEncodeError as error:
         message = f"{what} cannot be encoded as JSON: a text holds a lone surrogate (position {error.start})"
         raise ConfigurationError(message) from error
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+    except Exception as error:  # a model's own code may raise anything
         detail = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         message = f"{what} cannot be encoded as JSON: {detail}"
         raise ConfigurationError(message) from error
@@ -53,6 +62,26 @@ def _encode_model(value: Any) -> Any:
         message = f"values of type {type(value).__name__} have no JSON form"
         raise TypeError(message)
     return dump(mode="json")
+
+
+def _refuse_not_finite(value: Any, what: str) -> None:
+    """Refuse NaN and infinities, which JSON would turn into null in silence."""
+    stack: list[tuple[str, Any]] = [("$", value)]
+    while stack:
+        path, item = stack.pop()
+        if isinstance(item, float) and not math.isfinite(item):
+            message = f"{what} holds {item!r} at {path}, which JSON cannot carry: send a text or null"
+            raise ConfigurationError(message)
+        stack.extend(_inside(path, item))
+
+
+def _inside(path: str, value: Any) -> Iterable[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        return [(f"{path}.{name}", item) for name, item in value.items()]
+    if isinstance(value, list | tuple | set | frozenset):
+        return [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    names = getattr(value, "__struct_fields__", None) or getattr(value, "__dataclass_fields__", None) or ()
+    return [(f"{path}.{name}", getattr(value, name, None)) for name in names]
 
 
 def encode_bytes(value: bytes | bytearray | memoryview) -> str:

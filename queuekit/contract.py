@@ -76,6 +76,7 @@ __all__ = [
     "Count",
     "Dead",
     "Delivery",
+    "Diagnose",
     "DispatchCancelled",
     "DispatchTimeout",
     "Done",
@@ -86,6 +87,7 @@ __all__ = [
     "Exchange",
     "Extension",
     "Failure",
+    "Finding",
     "Limits",
     "Message",
     "Migrate",
@@ -735,6 +737,30 @@ class Migrate(Protocol):
 
     def migrate(self) -> list[str]:
         """Apply them, safe from several processes at once; return the names of those this call applied."""
+        ...
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing that a backend's settings say about the promises."""
+
+    level: Literal["ok", "note", "warning", "error"]
+    """`warning`: a promise is weaker than documented. `error`: a promise does not hold at all."""
+    setting: str
+    """The setting by its own name, such as `appendonly`."""
+    value: str
+    """What it is now."""
+    promise: str
+    """Which promise it bears on, and what it makes of it; a sentence."""
+    remedy: str = ""
+    """What to set, literally; empty where nothing is to be done."""
+
+
+@runtime_checkable
+class Diagnose(Protocol):
+    """Feature `diagnose`: read the server's settings and say which promise each one weakens."""
+
+    def diagnose(self) -> list[Finding]:
+        """Return what was looked at, also what is in order; reads only."""
         ...
 
 

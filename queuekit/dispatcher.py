@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -109,7 +108,7 @@ class Plan:
     def _plain_message(self, payload: dict[str, Any], now: float, most: int) -> Message:
         """Encode one job of the most common kind, without a question that was answered when planning."""
         encoded = encode_json(payload, what=self._what)
-        self._check(payload, encoded)
+        self._check(encoded)
         id = new_id()
         body = self._template.body(id, encoded.decode(), now, None)
         if len(body) * 4 > most:
@@ -119,24 +118,22 @@ class Plan:
     def _encode(self, payload: Any) -> tuple[bytes, str | None]:
         encoded, codec = encode_payload(payload, what=self._what)
         if codec is None:
-            self._check(payload, encoded)
+            self._check(encoded)
         return encoded, codec
 
     def _sealed(self, encoded: bytes) -> bytes:
         assert self._codec is not None
         return msgspec.json.encode(self._codec.encode(encoded))
 
-    def _check(self, payload: Any, encoded: bytes) -> None:
-        """Refuse what JSON changed in silence, and what does not fit the handler where it is known."""
-        if b"null" in encoded:
-            _refuse_not_finite(payload, self.type)
+    def _check(self, encoded: bytes) -> None:
+        """Refuse what does not fit the handler where it is known."""
         if self._handler is None:
             return
         try:
             self._handler.binder.check(encoded)
         except BadPayload as error:
             message = f"the payload does not fit the handler of {self.type!r}: {error}"
-            raise BadPayload(message, path=error.path) from None
+            raise BadPayload(message, reason=None, path=error.path) from None
 
     def _refuse_large(self, body: str, most: int) -> None:
         size = len(body.encode())
@@ -174,22 +171,6 @@ def _constant(type: str, options: Options, codec: str | None) -> Envelope:
         settle=options.settle,
         headers=options.headers or None,
     )
-
-
-def _refuse_not_finite(payload: Any, type: str) -> None:
-    """Refuse NaN and infinities, which JSON would turn into null in silence."""
-    stack: list[tuple[str, Any]] = [("$", payload)]
-    while stack:
-        path, value = stack.pop()
-        if isinstance(value, float) and not math.isfinite(value):
-            message = f"the payload of {type!r} holds {value!r} at {path}, which JSON cannot carry: send a text or null"
-            raise ConfigurationError(message)
-        if isinstance(value, dict):
-            stack.extend((f"{path}.{name}", item) for name, item in value.items())
-        elif isinstance(value, list | tuple | set | frozenset):
-            stack.extend((f"{path}[{index}]", item) for index, item in enumerate(value))
-        elif isinstance(value, msgspec.Struct):
-            stack.extend((f"{path}.{name}", getattr(value, name)) for name in value.__struct_fields__)
 
 
 class Dispatcher:
@@ -381,7 +362,9 @@ def _refuse_duplicates(messages: Sequence[Message], receipts: Sequence[Receipt])
     if len(refused) == 1 and len(messages) == 1:
         raise next(iter(refused.values()))
     if refused:
-        accepted = [receipt.id for receipt in receipts if receipt.created]
+        accepted = [
+            receipt.id for receipt, message in zip(receipts, messages, strict=True) if message.id not in refused
+        ]
         text = f"{len(refused)} of {len(messages)} jobs were duplicates"
         raise PartialDispatch(text, accepted=accepted, failed=refused)
 

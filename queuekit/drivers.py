@@ -10,6 +10,7 @@ from queuekit.contract import (
     Browse,
     Control,
     Count,
+    Diagnose,
     Driver,
     Exchange,
     Migrate,
@@ -44,6 +45,7 @@ FEATURES: dict[str, type] = {
     "records": Records,
     "registry": Registry,
     "migrate": Migrate,
+    "diagnose": Diagnose,
     "native": Native,
     "store": Store,
 }

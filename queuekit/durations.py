@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 from queuekit.errors import ConfigurationError
@@ -16,16 +15,27 @@ Duration: TypeAlias = float | timedelta
 
 SHOWN = 80
 """Characters shown of a refused value."""
+LONGEST = 100 * 365.25 * 86400
+"""Seconds: a century. What lies beyond overflows calendars and the operating system's timers."""
+LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+"""The last instant that can be shown in every time zone."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,60}\Z")
-_RATE = re.compile(r"\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)?\s*(s|m|h|d|sec|min|hour|day)\s*\Z")
+_RATE = re.compile(r"\s*(\d{1,9})\s*/\s*(\d{1,9}(?:\.\d{1,9})?)?\s*(s|m|h|d|sec|min|hour|day)\s*\Z")
 _UNITS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "hour": 3600.0, "d": 86400.0, "day": 86400.0}
 
 
 def refuse(option: str, value: object, remedy: str) -> ConfigurationError:
     """Return the error for a bad option value."""
-    shown = repr(value)
+    shown = _repr(value)
     shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
     return ConfigurationError(f"{option}={shown} ({type(value).__name__}) is refused: {remedy}")
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # a value may be too large to print, or its class broken: the refusal is what matters
+        return f"<{type(value).__name__}>"
 
 
 def seconds(option: str, value: Duration, *, zero: bool = True) -> float:
@@ -34,8 +44,9 @@ def seconds(option: str, value: Duration, *, zero: bool = True) -> float:
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise refuse(option, value, "give seconds as a number, or a timedelta")
-    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
-        raise refuse(option, value, f"give a finite number of seconds, {'0 or more' if zero else 'more than 0'}")
+    if not 0 <= value <= LONGEST or (value == 0 and not zero):
+        least = "0 or more" if zero else "more than 0"
+        raise refuse(option, value, f"give a finite number of seconds, {least} and at most 100 years")
     return float(value)
 
 
@@ -45,7 +56,10 @@ def instant(option: str, value: datetime) -> float:
         raise refuse(option, value, "give an aware datetime, such as datetime.now(UTC) + timedelta(hours=1)")
     if value.tzinfo is None or value.utcoffset() is None:
         raise refuse(option, value, "the datetime has no time zone; use an aware one, such as datetime.now(UTC)")
-    return value.timestamp()
+    stamp = value.timestamp()
+    if stamp >= LATEST:
+        raise refuse(option, value, "give an instant before the year 9999")
+    return stamp
 
 
 def whole(option: str, value: int, *, least: int, most: int | None = None) -> int:

@@ -107,11 +107,11 @@ class Events:
         for observer in self._observers:
             try:
                 observer(event)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 _log.exception("the observer %r failed on %s", observer, event.kind)
                 self._tell_of_failure(observer, event, error)
 
-    def _tell_of_failure(self, guilty: Observer, event: Event, error: Exception) -> None:
+    def _tell_of_failure(self, guilty: Observer, event: Event, error: BaseException) -> None:
         report = Event(
             "observer_failed",
             self._now(),
@@ -127,5 +127,5 @@ class Events:
     def _hand_to(observer: Observer, event: Event) -> None:
         try:
             observer(event)
-        except Exception:
+        except (Exception, SystemExit):
             _log.exception("the observer %r failed on %s", observer, event.kind)

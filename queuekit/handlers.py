@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -38,8 +39,11 @@ class Handler:
         self.is_async = _is_async(fn)
         hints = _hints(fn)
         parameters = _parameters(fn, name)
-        self.wants_context = bool(parameters) and hints.get(parameters[0].name) is JobContext
+        self.wants_context = _wants_context(name, parameters, hints)
         self.binder = Binder(name, parameters[1:] if self.wants_context else parameters, hints)
+        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+            message = f"the handler {name!r} is a generator, which would never run: leave out `yield`"
+            raise ConfigurationError(message)
         if options.executor == "process":
             _refuse_unimportable(name, fn, self.is_async)
 
@@ -47,25 +51,36 @@ class Handler:
 class Binder:
     """Turns call arguments into a payload, and a payload into call arguments, checked against the annotations."""
 
-    __slots__ = ("_decoder", "_empty", "_keywords", "_positional", "_required", "_type", "names", "whole")
+    __slots__ = (
+        "_decoder",
+        "_default",
+        "_empty",
+        "_keywords",
+        "_open_ended",
+        "_positional",
+        "_required",
+        "_type",
+        "names",
+        "whole",
+    )
 
     def __init__(self, name: str, parameters: list[inspect.Parameter], hints: Mapping[str, Any]) -> None:
         self.names = tuple(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
-        open_ended = len(self.names) != len(parameters)
+        self._open_ended = len(self.names) != len(parameters)
+        """It has `**rest`: fields without a parameter are handed over unchecked."""
         self.whole = self.names == ("payload",)
         """The handler takes the payload as it is."""
+        self._default = parameters[0].default if self.whole else inspect.Parameter.empty
         self._positional = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
         self._keywords = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
         self._required = tuple(
             p.name for p in parameters if p.default is p.empty and p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}
         )
-        self._empty = not self.names and not open_ended
+        self._empty = not parameters
         if self.whole:
             self._type: Any = hints.get("payload", Any)
-        elif open_ended:
-            self._type = dict[str, Any]
         else:
-            self._type = _arguments_struct(name, parameters, hints)
+            self._type = _arguments_struct(name, parameters, hints, strict=not self._open_ended)
         self._decoder = _decoder_of(self._type, name)
 
     def payload(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -73,24 +88,22 @@ class Binder:
         if self.whole:
             return self._whole_payload(args, kwargs)
         if len(args) > len(self._positional):
-            message = f"takes {len(self._positional)} positional arguments, not {len(args)}"
-            raise BadPayload(message)
+            raise _bad_call(f"takes {len(self._positional)} positional arguments, not {len(args)}", "$")
         named = dict(zip(self._positional, args, strict=False))
         for name in kwargs:
             if name in named:
-                message = f"got the argument {name!r} twice"
-                raise BadPayload(message, path=f"$.{name}")
+                raise _bad_call(f"got the argument {name!r} twice", f"$.{name}")
         named.update(kwargs)
         for name in self._required:
             if name not in named:
-                message = f"needs the argument {name!r}"
-                raise BadPayload(message, path=f"$.{name}")
+                raise _bad_call(f"needs the argument {name!r}", f"$.{name}")
         return named
 
     def _whole_payload(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not args and not kwargs and self._default is not inspect.Parameter.empty:
+            return self._default
         if len(args) + len(kwargs) != 1 or (kwargs and "payload" not in kwargs):
-            message = "takes exactly one argument, `payload`"
-            raise BadPayload(message, path="$")
+            raise _bad_call("takes exactly one argument, `payload`", "$")
         return args[0] if args else kwargs["payload"]
 
     def check(self, encoded: bytes) -> None:
@@ -104,9 +117,9 @@ class Binder:
             return (), {}
         value = self._decode(encoded)
         if self.whole:
-            return (value,), {}
-        if isinstance(value, dict):
-            return (), value
+            return ((), {"payload": value}) if self._keywords else ((value,), {})
+        if self._open_ended:
+            return (), {**msgspec.json.decode(encoded), **msgspec.structs.asdict(value)}
         values = msgspec.structs.astuple(value)
         if not self._keywords:
             return values, {}
@@ -125,10 +138,21 @@ class Binder:
             raise BadPayload(message) from error
 
 
+def _bad_call(message: str, path: str) -> BadPayload:
+    """Return the error of a caller in this process: no job has a bad payload yet."""
+    return BadPayload(message, reason=None, path=path)
+
+
+_FIELD = re.compile(r"Object (?:missing required|contains unknown) field `([^`]+)`")
+
+
 def _bad(error: msgspec.ValidationError) -> BadPayload:
-    """Translate msgspec's sentence, which ends in ` - at `$.path``, keeping the path as a field."""
-    text, _, tail = str(error).rpartition(" - at `")
-    return BadPayload(str(error), path=tail.rstrip("`") if text else "$")
+    """Translate msgspec's sentence, which ends in ` - at `$.path``; a missing or unknown field is part of the path."""
+    sentence = str(error)
+    text, _, tail = sentence.rpartition(" - at `")
+    path = tail.rstrip("`") if text else "$"
+    field = _FIELD.match(sentence)
+    return BadPayload(sentence, path=path if field is None else f"{path}.{field[1]}")
 
 
 def bind_payload(encoded: bytes | msgspec.Raw, type_: type[T]) -> T:
@@ -183,14 +207,18 @@ def _model_error(error: ValueError) -> str:
     return f"{first['msg']} at {'.'.join(map(str, first['loc']))}"
 
 
-def _arguments_struct(name: str, parameters: list[inspect.Parameter], hints: Mapping[str, Any]) -> type:
+def _arguments_struct(
+    name: str, parameters: list[inspect.Parameter], hints: Mapping[str, Any], *, strict: bool
+) -> type:
     fields: list[Any] = []
     for p in parameters:
+        if p.kind is p.VAR_KEYWORD:
+            continue
         annotation = hints.get(p.name, Any)
         fields.append((p.name, annotation) if p.default is p.empty else (p.name, annotation, _default(p)))
     try:
         return msgspec.defstruct(
-            f"{name} arguments", fields, forbid_unknown_fields=True, kw_only=True, gc=False, module=__name__
+            f"{name} arguments", fields, forbid_unknown_fields=strict, kw_only=True, gc=False, module=__name__
         )
     except (TypeError, ValueError) as error:
         message = f"the parameters of {name!r} cannot be checked: {error}"
@@ -199,7 +227,9 @@ def _arguments_struct(name: str, parameters: list[inspect.Parameter], hints: Map
 
 def _default(parameter: inspect.Parameter) -> Any:
     value = parameter.default
-    return msgspec.field(default_factory=lambda: value) if isinstance(value, list | dict | set) else value
+    if value is None or isinstance(value, str | bytes | int | float):
+        return value
+    return msgspec.field(default_factory=lambda: value)  # the very object, as in a plain call
 
 
 def _parameters(fn: Callable[..., Any], name: str) -> list[inspect.Parameter]:
@@ -214,6 +244,14 @@ def _parameters(fn: Callable[..., Any], name: str) -> list[inspect.Parameter]:
             message = f"the handler {name!r} has {kind}: a payload has named arguments only, so give it a name"
             raise ConfigurationError(message)
     return parameters
+
+
+def _wants_context(name: str, parameters: list[inspect.Parameter], hints: Mapping[str, Any]) -> bool:
+    asking = [p for p in parameters if hints.get(p.name) is JobContext]
+    if asking and (asking != parameters[:1] or asking[0].kind is inspect.Parameter.KEYWORD_ONLY):
+        message = f"the handler {name!r} takes its JobContext as {asking[-1].name!r}: it must be the first parameter"
+        raise ConfigurationError(message)
+    return bool(asking)
 
 
 def _hints(fn: Callable[..., Any]) -> dict[str, Any]:
@@ -251,6 +289,9 @@ def _refuse_unimportable(name: str, fn: Callable[..., Any], is_async: bool) -> N
     qualified = getattr(fn, "__qualname__", "<")
     if "<" in qualified or getattr(fn, "__module__", None) is None:
         message = f'executor="process" imports the handler by name, and {name!r} has none: define it at a module\'s top'
+        raise ConfigurationError(message)
+    if inspect.ismethod(fn) and not inspect.isclass(fn.__self__):
+        message = f'executor="process" cannot take the object of the method {name!r} along: use a function'
         raise ConfigurationError(message)
     if is_async:
         message = f'executor="process" runs plain functions, and {name!r} is async: leave the executor out'

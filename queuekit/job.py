@@ -33,7 +33,7 @@ class Job:
     options: Options
 
     def __init__(self, type: str, payload: Any = None, **options: Unpack[JobOptions]) -> None:
-        self.type = type if type in _known else _checked_type(type)
+        self.type = type if isinstance(type, str) and type in _known else _checked_type(type)
         self.payload = payload
         self.options = Options.build(options, where="Job", allowed=JOB_OPTIONS) if options else NO_OPTIONS
 

@@ -69,7 +69,8 @@ class JobType(BoundJob[P, R]):
 
     def using(self, **options: Unpack[JobOptions]) -> BoundJob[P, R]:
         """Return the same job type with options for what is dispatched through it: `f.using(delay=60).dispatch(…)`."""
-        return BoundJob(self._queue, self._handler, Options.build(options, where="using", allowed=JOB_OPTIONS))
+        checked = Options.build(options, where="using", allowed=JOB_OPTIONS, base=self._handler.options)
+        return BoundJob(self._queue, self._handler, checked)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the plain function."""

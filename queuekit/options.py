@@ -104,8 +104,13 @@ class Options(Struct, frozen=True, kw_only=True):
     executor: Literal["thread", "process"] | None = None
 
     @classmethod
-    def build(cls, options: Mapping[str, Any], *, where: str, allowed: frozenset[str]) -> Options:
-        """Check options as a caller gave them; raises `ConfigurationError` that names the option at fault."""
+    def build(
+        cls, options: Mapping[str, Any], *, where: str, allowed: frozenset[str], base: Options | None = None
+    ) -> Options:
+        """Check options as a caller gave them; raises `ConfigurationError` that names the option at fault.
+
+        `base` is what they will stand over: `on_conflict` alone makes sense where the base is unique.
+        """
         checked: dict[str, Any] = {}
         for name, value in options.items():
             if name not in allowed:
@@ -113,7 +118,7 @@ class Options(Struct, frozen=True, kw_only=True):
             if value is not None:
                 checked.update(_CHECKS[name](name, value))
         built = cls(**checked)
-        built.refuse_contradictions()
+        (built if base is None else built.over(base)).refuse_contradictions()
         return built
 
     def over(self, base: Options) -> Options:
@@ -123,7 +128,8 @@ class Options(Struct, frozen=True, kw_only=True):
         if self is NO_OPTIONS:
             return base
         own = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
-        merged = structs.replace(base, **own)
+        others = {other: None for name, other in _EXCLUSIVE.items() if name in own}
+        merged = structs.replace(base, **{**others, **own})
         merged.refuse_contradictions()
         return merged
 
@@ -156,6 +162,8 @@ class Options(Struct, frozen=True, kw_only=True):
 
 
 NO_OPTIONS = Options()
+_EXCLUSIVE = {"delay": "at", "at": "delay", "deadline": "deadline_at", "deadline_at": "deadline"}
+"""Two ways to say one thing: the one that is set takes the place of either."""
 
 
 def _unknown(name: str, where: str, allowed: frozenset[str]) -> ConfigurationError:

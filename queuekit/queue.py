@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, get_args, overload
 
 from queuekit.clock import Clock, SystemClock
 from queuekit.codec import Codec
@@ -15,7 +15,7 @@ from queuekit.context import JobContext
 from queuekit.contract import Driver, Query, QueueCounts, Receipt, State, WorkerInfo
 from queuekit.dispatcher import Dispatcher, unsupported
 from queuekit.drivers import connect, features_of, known_features
-from queuekit.durations import Duration, checked_name, seconds
+from queuekit.durations import Duration, checked_name, refuse, seconds, whole
 from queuekit.errors import ConfigurationError, JobNotFound, QueuekitError
 from queuekit.events import Events, Observer
 from queuekit.handle import JobHandle
@@ -91,7 +91,7 @@ class Queue:
             _refuse_store(self.driver)
         self.features = features_of(self.driver)
         self.middleware = tuple(_checked_callables("middleware", middleware))
-        self.events = Events(tuple(observers), now=self.clock.time)
+        self.events = Events(tuple(_checked_callables("observers", observers)), now=self.clock.time)
         self.handlers = Registry()
         self.hooks = Hooks()
         self.codecs = {c.name: c for c in (*codecs, *([codec] if codec is not None else ()))}
@@ -129,11 +129,16 @@ class Queue:
             message = "swap_driver while workers run: call shutdown() first"
             raise ConfigurationError(message)
         kept = (self.driver, self.clock, self.features, self._dispatcher, self._opened, self._prepared)
+        coalescer = self._coalescer
         self.driver, self.clock, self.features = driver, clock, features_of(driver)
         self._opened, self._prepared = False, set()
+        self._coalescer = None
         self._dispatcher = self._make_dispatcher()
 
         def restore() -> None:
+            if self._coalescer is not None:
+                self._coalescer.close()
+            self._coalescer = coalescer
             self.driver, self.clock, self.features, self._dispatcher, self._opened, self._prepared = kept
 
         return restore
@@ -186,6 +191,8 @@ class Queue:
         return feature in self.features
 
     def _refuse_missing(self, requires: Sequence[str]) -> None:
+        if isinstance(requires, str):
+            raise refuse("requires", requires, 'give a list, such as ["browse"]')
         for feature in requires:
             if not self.supports(feature):
                 raise self._lacks(feature, f"do what requires={feature!r} asks for")
@@ -287,9 +294,7 @@ class Queue:
         made = self._dispatcher.messages(jobs)
         limit = None if timeout is None else seconds("timeout", timeout)
         receipts = self._dispatcher.dispatch_many(made, timeout=limit, cancel=cancel, connection=connection)
-        if self.driver.limits.inline:
-            self._run_inline()
-        return [JobHandle(self, receipt.id, receipt.created) for receipt in receipts]
+        return [self._handle(receipt) for receipt in receipts]
 
     async def dispatch_async(self, job: Job) -> JobHandle[Any]:
         """Send a job without ever blocking this thread's event loop; concurrent calls travel in one batch."""
@@ -304,18 +309,22 @@ class Queue:
         from queuekit.coalesce import Coalescer  # noqa: PLC0415 - asyncio costs 30 ms that most programs never need
 
         with self._lock:
+            self._refuse_closed()
             if self._coalescer is None:
                 self._coalescer = Coalescer(self._dispatcher)
 
     def _handle(self, receipt: Receipt) -> JobHandle[Any]:
         if self.driver.limits.inline:
-            self._run_inline()
+            from queuekit.worker.inline import run_job  # noqa: PLC0415 - only sync:// works in its dispatcher
+
+            run_job(self, receipt.id)
         return JobHandle(self, receipt.id, created=receipt.created)
 
     def _run_inline(self) -> None:
-        from queuekit.worker.inline import run_all  # noqa: PLC0415 - only sync:// works in its dispatcher
+        if self.driver.limits.inline:
+            from queuekit.worker.inline import run_all  # noqa: PLC0415 - only sync:// works in its dispatcher
 
-        run_all(self)
+            run_all(self)
 
     # ---------------------------------------------------------------------------------------------------- workers
 
@@ -347,7 +356,7 @@ class Queue:
         """
         arguments = (concurrency, tuple(queues.items() if isinstance(queues, Mapping) else queues or ()), lease)
         with self._lock:
-            if self._worker is None:
+            if self._worker is None or self._worker.ended:
                 self._worker = self.worker(concurrency=concurrency, queues=queues, lease=lease)
                 self._worker_arguments = arguments
             elif arguments != self._worker_arguments:
@@ -465,6 +474,10 @@ class Queue:
         """Return one page of jobs in order of acceptance; hand the page's `next` in as `after` for the following."""
         driver = self._need("browse", "list jobs")
         states = () if state is None else (state,) if isinstance(state, str) else tuple(state)
+        for given in states:
+            if given not in get_args(State):
+                raise refuse("state", given, f"give {', '.join(get_args(State))}, or several of them")
+        whole("limit", limit, least=1)
         query = Query(states=states, queue=queue, type=type, tag=tag, search=search, limit=limit, after=after)
         found = driver.browse(query)
         page = JobPage(job_info(record, self.codecs, self._redact) for record in found.records)
@@ -479,7 +492,9 @@ class Queue:
     def retry(self, id: str | None = None, **filters: Any) -> Any:
         """Start a failed or cancelled job over (False in other states), or all that match filters (their number)."""
         driver = self._need("control", "retry a job")
-        return self._change(driver.retry, id, filters, lambda before: before in {"failed", "cancelled"})
+        changed = self._change(driver.retry, id, filters, lambda before: before in {"failed", "cancelled"})
+        self._run_inline()
+        return changed
 
     def delete(self, id: str | None = None, **filters: Any) -> Any:
         """Remove a job and its record (False while it runs), or all that match filters (their number)."""
@@ -518,6 +533,7 @@ class Queue:
     def resume(self, name: str) -> None:
         """Let a paused queue go on."""
         self._need("pause", "resume a queue").resume(checked_name("queue", name))
+        self._run_inline()
 
     def purge(self, name: str) -> int:
         """Delete all that waits in a queue, and return how much that was; running and finished jobs stay."""
@@ -541,8 +557,9 @@ class Queue:
             answer.result(limit)
         except TimeoutError:
             return Health(healthy=False, message=f"no answer within {limit} s", seconds=time.monotonic() - start)
-        except QueuekitError as error:
-            return Health(healthy=False, message=str(error), seconds=time.monotonic() - start)
+        except Exception as error:  # whatever ails the backend, this call is there to say it
+            text = str(error) if isinstance(error, QueuekitError) else f"{type(error).__name__}: {error}"
+            return Health(healthy=False, message=text, seconds=time.monotonic() - start)
         return Health(healthy=True, message="ok", seconds=time.monotonic() - start)
 
     def _touch(self) -> None:
@@ -583,6 +600,8 @@ def _answer(future: Future[None], call: Callable[[], None]) -> None:
 
 
 def _checked_callables(option: str, values: Sequence[Any]) -> Sequence[Any]:
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise refuse(option, values, "give a list")
     for value in values:
         if not callable(value):
             message = f"{option}={value!r} ({type(value).__name__}) is refused: give callables"

@@ -44,7 +44,10 @@ class Url:
             pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
             port, host = parts.port, parts.hostname or ""
         except ValueError as error:
-            message = f"the queue address {_shown(text)!r} cannot be read: {error}"
+            # The parser quotes what it took for a port, which is part of a password that has a slash in it.
+            quoted = "@" in text and "out of range" not in str(error)
+            why = "percent-encode / ? # @ : in the user's name and password" if quoted else str(error)
+            message = f"the queue address {_shown(text)!r} cannot be read: {why}"
             raise ConfigurationError(message) from None
         return cls(
             scheme=scheme.lower(),

@@ -718,6 +718,7 @@ class Broker:
             return job.state
         self._free_held_by_outbox(job)
         job.ready = False
+        self._line(job.message.queue).trim(job.message.priority)
         job.held = None
         return self._lend(job, now, lease) if self._pass_gates(job, now) else job.state
 

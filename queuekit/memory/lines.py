@@ -50,6 +50,12 @@ class Line:
                 return job
         return None
 
+    def trim(self, level: int) -> None:
+        """Let go of the newest entries that were lent by name: where nobody pops, the line must not grow."""
+        fresh = self._fresh[level]
+        while fresh and not fresh[-1].ready:
+            fresh.pop()
+
     def _pop_level(self, level: int) -> Job | None:
         fresh, returned = self._fresh[level], self._returned[level]
         if returned and (not fresh or returned[0][0] < fresh[0].seq):

@@ -32,6 +32,11 @@ class FakeQueue(Queue):
         self.virtual = VirtualClock()
         super().__init__(MemoryDriver(clock=self.virtual), clock=self.virtual, **options)
 
+    def adopt(self, queue: Queue) -> None:
+        """Know another queue's handlers, hooks and codecs."""
+        self.handlers, self.hooks, self.codecs = queue.handlers, queue.hooks, queue.codecs
+        self._dispatcher = self._make_dispatcher()
+
     def run_due(self) -> int:
         """Run every job that is due, and what becomes due by that; return how many attempts it took."""
         return run_due(self)
@@ -101,7 +106,7 @@ def fake(queue: Queue) -> Iterator[FakeQueue]:
     ``with fake(app.queue) as jobs: app.sign_up(…); jobs.assert_dispatched("emails.send"); jobs.run_due()``
     """
     jobs = FakeQueue(default_queue=queue.default_queue, namespace=queue.namespace, middleware=queue.middleware)
-    jobs.handlers, jobs.hooks, jobs.codecs = queue.handlers, queue.hooks, queue.codecs
+    jobs.adopt(queue)
     restore = queue.swap_driver(jobs.driver, jobs.virtual)
     try:
         yield jobs

@@ -11,17 +11,19 @@ import msgspec
 from queuekit.codec import BASE64
 from queuekit.context import JobContext
 from queuekit.contract import Delivery, Outcome
+from queuekit.durations import refuse
 from queuekit.envelope import Envelope
-from queuekit.errors import BadPayload
 from queuekit.handlers import Handler, bind_payload, decode_base64
 from queuekit.worker.policy import PLAIN, Policy
 
 if TYPE_CHECKING:
     from queuekit.worker.runtime import Runtime
 
-__all__ = ["Attempt"]
+__all__ = ["Attempt", "storable"]
 
 T = TypeVar("T")
+MAX_STEP = 500
+"""Characters kept of a progress report's step."""
 NOT_DECODED = Envelope(v=0, id="", type="")
 
 
@@ -102,11 +104,17 @@ class Attempt:
     def report(self, percent: float, step: str | None) -> None:
         """Note progress; the lease keeper sends it."""
         if isinstance(percent, bool) or not isinstance(percent, int | float) or math.isnan(percent):
-            message = f"progress({percent!r}) is refused: give a number from 0 to 100"
-            raise BadPayload(message, job_id=self.delivery.message.id, reason="error")
-        self.progress = (min(100.0, max(0.0, float(percent))), step)
+            raise refuse("progress", percent, "give a number from 0 to 100")
+        if step is not None and not isinstance(step, str):
+            raise refuse("step", step, "give a text")
+        self.progress = (min(100.0, max(0.0, float(percent))), None if step is None else storable(step)[:MAX_STEP])
         self.runtime.progress_waits(self)
 
     def context(self) -> JobContext:
         """Return what the handler gets."""
         return JobContext(self)
+
+
+def storable(text: str) -> str:
+    """Return the text without what no backend can store: lone surrogates and NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\\0")

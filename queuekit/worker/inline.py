@@ -4,38 +4,54 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from queuekit.contract import Again, Outcome, Progress, Released
+from queuekit.contract import Again, Delivery, Outcome, Progress, Released
 from queuekit.worker import verdict
 from queuekit.worker.attempt import Attempt
+from queuekit.worker.loop import run_async
 from queuekit.worker.runtime import Runtime
 from queuekit.worker.worker import _all_queues, _tell_outcome
 
 if TYPE_CHECKING:
     from queuekit.queue import Queue
 
-__all__ = ["run_all", "run_due"]
+__all__ = ["run_all", "run_due", "run_job"]
 
 LEASE = 3600.0
 
 
+def run_job(queue: Queue, id: str) -> int:
+    """Run this very job until it has ended; retries follow at once. Returns how many attempts that took."""
+
+    def lend() -> list[Delivery]:
+        lent = queue.driver.lend([id], lease=LEASE)  # type: ignore[attr-defined]  # an inline driver is an engine
+        return [delivery for delivery in lent if isinstance(delivery, Delivery)]
+
+    return _run(queue, lend, at_once=True)
+
+
 def run_all(queue: Queue) -> int:
     """Run every job until it has ended; retries follow at once. Returns how many attempts that took."""
-    return _run(queue, _all_queues(queue), at_once=True)
+    return _run(queue, lambda: _claim(queue, _all_queues(queue)), at_once=True)
 
 
 def run_due(queue: Queue, queues: Sequence[str] | None = None) -> int:
     """Run what is due now, and what becomes due while doing so, on this thread; return how many attempts that took."""
-    return _run(queue, list(queues or _all_queues(queue)), at_once=False)
+    names = list(queues or _all_queues(queue))
+    return _run(queue, lambda: _claim(queue, names), at_once=False)
 
 
-def _run(queue: Queue, names: list[str], *, at_once: bool) -> int:
+def _claim(queue: Queue, names: list[str]) -> list[Delivery]:
+    return queue.driver.claim(_with_pending(queue, names), limit=1, lease=LEASE)
+
+
+def _run(queue: Queue, lend: Callable[[], list[Delivery]], *, at_once: bool) -> int:
     queue.open()
     runtime = Runtime(queue, f"inline-{threading.get_ident()}", progress=lambda attempt: _report(queue, attempt))
     count = 0
-    while deliveries := queue.driver.claim(_with_pending(queue, names), limit=1, lease=LEASE):
+    while deliveries := lend():
         attempt = Attempt(deliveries[0], runtime, queue.clock.monotonic())
         runtime.tell(attempt, "claimed")
         outcome = _outcome(runtime, attempt)
@@ -60,6 +76,8 @@ def _outcome(runtime: Runtime, attempt: Attempt) -> Outcome:
     judged = runtime.judge(attempt)
     if judged is not None:
         return judged
+    if attempt.policy.timeout is not None:
+        attempt.ends_at = runtime.clock.time() + attempt.policy.timeout
     runtime.tell(attempt, "started")
     handler = attempt.handler
     if handler is not None and handler.is_async:
@@ -73,9 +91,7 @@ def _on_a_loop(runtime: Runtime, attempt: Attempt) -> Outcome:
 
     async def run() -> None:
         try:
-            async with asyncio.timeout(attempt.policy.timeout):
-                value = await runtime.run_async(attempt, runtime.call_for(attempt))
-            outcomes.append(verdict.of_result(attempt, value))
+            outcomes.append(await run_async(runtime, attempt))
         except BaseException as error:
             outcomes.append(verdict.of_error(attempt, error))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -16,6 +17,8 @@ from queuekit.worker.runtime import Runtime
 from queuekit.worker.slots import Slots
 
 __all__ = ["LoopExecutor"]
+
+_log = logging.getLogger("queuekit.worker")
 
 
 class LoopExecutor:
@@ -38,6 +41,7 @@ class LoopExecutor:
         self._slots = slots
         self._waiting: deque[Attempt] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
 
@@ -49,10 +53,18 @@ class LoopExecutor:
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_forever()
+            while not self._stopping:
+                self._run_loop()
         finally:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
+
+    def _run_loop(self) -> None:
+        """Run until `stop`; asyncio lets the SystemExit of a task that a handler started end the loop, and this does not."""
+        try:
+            self._loop.run_forever()
+        except BaseException:
+            _log.exception("a task of a handler would have ended the event loop; it goes on")
 
     def submit(self, attempts: Iterable[Attempt]) -> None:
         """Let attempts be started, in order, as places become free."""
@@ -85,7 +97,11 @@ class LoopExecutor:
 
     def stop(self) -> None:
         """End the loop once its tasks have ended; does not wait."""
-        self._call(self._loop.stop)
+        self._call(self._stop_loop)
+
+    def _stop_loop(self) -> None:
+        self._stopping = True
+        self._loop.stop()
 
     def join(self, timeout: float) -> None:
         """Wait for the loop's thread."""
@@ -120,23 +136,31 @@ class LoopExecutor:
         self._after(attempt, outcome)
 
     async def _outcome(self, attempt: Attempt) -> Outcome:
-        timeout = attempt.policy.timeout
-        limit: asyncio.Timeout | None = None
         try:
-            call = self._runtime.call_for(attempt)
-            async with asyncio.timeout(timeout) as limit:
-                value = await self._runtime.run_async(attempt, call)
-            return verdict.of_result(attempt, value)
+            return await run_async(self._runtime, attempt)
         except asyncio.CancelledError as error:
             stopped = attempt.give_back and not attempt.cancelled
             return verdict.of_error(attempt, verdict.Stopped() if stopped else error)
-        except TimeoutError as error:
-            if limit is None or not limit.expired():
-                return verdict.of_error(attempt, error)
-            attempt.timed_out = True
-            self._runtime.tell(attempt, "timed_out", reason=f"{timeout} s")
-            late = JobTimeout(f"the attempt ran longer than its timeout of {timeout} s")
-            late.__cause__ = error
-            return verdict.of_error(attempt, late)
-        except BaseException as error:
+
+
+async def run_async(runtime: Runtime, attempt: Attempt) -> Outcome:
+    """Run an async handler in this task to its outcome, bounded by its timeout; only a cancellation gets out."""
+    timeout = attempt.policy.timeout
+    limit: asyncio.Timeout | None = None
+    try:
+        call = runtime.call_for(attempt)
+        async with asyncio.timeout(timeout) as limit:
+            value = await runtime.run_async(attempt, call)
+        return verdict.of_result(attempt, value)
+    except asyncio.CancelledError:
+        raise
+    except TimeoutError as error:
+        if limit is None or not limit.expired():
             return verdict.of_error(attempt, error)
+        attempt.timed_out = True
+        runtime.tell(attempt, "timed_out", reason=f"{timeout} s")
+        late = JobTimeout(f"the attempt ran longer than its timeout of {timeout} s")
+        late.__cause__ = error
+        return verdict.of_error(attempt, late)
+    except BaseException as error:
+        return verdict.of_error(attempt, error)

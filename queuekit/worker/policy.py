@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
 
 from queuekit.backoff import DEFAULT_BACKOFF, Backoff
+from queuekit.durations import seconds
 from queuekit.envelope import Envelope
 from queuekit.options import NO_OPTIONS, Options
 
@@ -38,11 +38,7 @@ class Policy:
         """Return the seconds until the next attempt; what a custom backoff raises is the caller's to handle."""
         if isinstance(self.backoff, Backoff):
             return self.backoff.wait(attempt, rng)
-        seconds: Any = self.backoff(attempt, error)
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
-            message = f"the backoff function returned {seconds!r} ({type(seconds).__name__}), not seconds from 0 up"
-            raise ValueError(message)
-        return float(seconds)
+        return seconds("the backoff function's answer", self.backoff(attempt, error))
 
 
 def plain(envelope: Envelope, options: Options) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextvars
 import importlib
 import multiprocessing
+import signal
 import sys
 import threading
 from multiprocessing.connection import Connection
@@ -13,6 +15,7 @@ from typing import Any
 import msgspec
 
 from queuekit.backoff import Backoff
+from queuekit.context import _current
 from queuekit.contract import Again, Dead, Delivery, Failure, Outcome
 from queuekit.envelope import decode
 from queuekit.errors import JobTimeout
@@ -39,6 +42,26 @@ class Child:
         self._process.start()
         theirs.close()
         self._lock = threading.Lock()
+        self._attempt: Attempt | None = None
+
+    def give(self, attempt: Attempt) -> None:
+        """Let the child run this attempt; from now on `stop` reaches it."""
+        self._attempt = attempt
+        self.send(("run", *_order(attempt)))
+
+    def take_back(self) -> None:
+        """Note that the attempt has ended: a `stop` that comes too late must not reach the next one."""
+        with self._lock:
+            self._attempt = None
+
+    def stop(self, attempt: Attempt) -> None:
+        """Tell the handler of a cancellation; end its process at once when the worker itself stops."""
+        if attempt.cancelled:
+            self.send(("cancel", attempt.delivery.message.id))
+            return
+        with self._lock:
+            if self._attempt is attempt:
+                self._process.kill()
 
     def send(self, message: tuple[Any, ...]) -> None:
         """Tell the child something; a child that died is noticed by `receive`."""
@@ -85,12 +108,14 @@ class ProcessPool:
         with self._lock:
             child = self._free.pop() if self._free else None
         child = child or Child()
-        attempt.stop = lambda: child.send(("cancel",))
-        child.send(("run", *_order(attempt)))
+        child.give(attempt)
+        attempt.stop = lambda: child.stop(attempt)
         try:
             outcome = self._await(attempt, child)
         except EOFError:
             return self._died(attempt, child.exit_code())
+        finally:
+            child.take_back()
         if outcome is None:
             child.kill()
             attempt.timed_out = True
@@ -118,13 +143,9 @@ class ProcessPool:
 
     def _translate(self, attempt: Attempt, outcome: Outcome) -> Outcome:
         """Put this side's delivery, backoff and bound of attempts into what the child decided."""
-        match outcome:
-            case Again():
-                return self._again(attempt, outcome.error, outcome.delay)
-            case Dead():
-                return msgspec.structs.replace(outcome, delivery=attempt.delivery)
-            case _:
-                return msgspec.structs.replace(outcome, delivery=attempt.delivery)
+        if isinstance(outcome, Again):
+            return self._again(attempt, outcome.error, outcome.delay)
+        return msgspec.structs.replace(outcome, delivery=attempt.delivery)
 
     def _again(self, attempt: Attempt, error: Failure | None, delay: float) -> Outcome:
         reason = "error" if error is None else error.reason
@@ -138,6 +159,8 @@ class ProcessPool:
         return Again(attempt.delivery, delay, error)
 
     def _died(self, attempt: Attempt, code: int | None) -> Outcome:
+        if attempt.give_back and not attempt.cancelled:
+            return verdict.given_back(attempt)
         text = f"the handler's process died with exit code {code}"
         error = Failure(attempt.number, self._runtime.clock.time(), "worker_lost", "ProcessDied", text)
         return self._again(attempt, error, BY_POLICY)
@@ -182,11 +205,13 @@ class _Remote:
 
 
 def _serve(connection: Connection) -> None:
-    """Run jobs until the parent goes away."""
+    """Run jobs until the parent goes away, which alone decides what a Ctrl-C in their terminal means."""
+    signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, which programs that a handler starts would inherit
     current: list[Attempt] = []
     inbox: list[tuple[Any, ...]] = []
     arrived = threading.Condition()
-    threading.Thread(target=_listen, args=(connection, current, inbox, arrived), daemon=True).start()
+    cancelled: set[str] = set()
+    threading.Thread(target=_listen, args=(connection, current, cancelled, inbox, arrived), daemon=True).start()
     remote = _Remote(connection)
     while True:
         with arrived:
@@ -197,12 +222,19 @@ def _serve(connection: Connection) -> None:
             return
         attempt = _attempt(order, remote)
         current[:] = [attempt]
+        if attempt.delivery.message.id in cancelled:
+            attempt.cancelled = True
         connection.send(("outcome", _run(attempt, order[1])))
         current.clear()
+        cancelled.discard(attempt.delivery.message.id)
 
 
 def _listen(
-    connection: Connection, current: list[Attempt], inbox: list[tuple[Any, ...]], arrived: threading.Condition
+    connection: Connection,
+    current: list[Attempt],
+    cancelled: set[str],
+    inbox: list[tuple[Any, ...]],
+    arrived: threading.Condition,
 ) -> None:
     while True:
         try:
@@ -210,8 +242,10 @@ def _listen(
         except (EOFError, OSError):
             message = ("end",)
         if message[0] == "cancel":
+            cancelled.add(message[1])
             for attempt in current:
-                attempt.cancelled = True
+                if attempt.delivery.message.id == message[1]:
+                    attempt.cancelled = True
             continue
         with arrived:
             inbox.append(message)
@@ -235,14 +269,18 @@ def _attempt(order: tuple[Any, ...], remote: Any) -> Attempt:
 def _run(attempt: Attempt, names: tuple[str, str, str]) -> Outcome:
     try:
         attempt.handler = Handler(names[0], _find(names[1], names[2]), NO_OPTIONS)
-        args, kwargs = Runtime.arguments(attempt)
-        if attempt.handler.wants_context:
-            args = (attempt.context(), *args)
-        outcome = verdict.of_result(attempt, attempt.handler.fn(*args, **kwargs))
+        outcome = verdict.of_result(attempt, contextvars.Context().run(_call, attempt, attempt.handler))
     except BaseException as error:
         attempt.policy.max_attempts, attempt.policy.backoff = sys.maxsize, Backoff("constant", BY_POLICY, max=BY_POLICY)
         outcome = verdict.of_error(attempt, error)
     return outcome
+
+
+def _call(attempt: Attempt, handler: Handler) -> Any:
+    args, kwargs = Runtime.arguments(attempt)
+    context = attempt.context()
+    _current.set(context)
+    return handler.fn(*((context, *args) if handler.wants_context else args), **kwargs)
 
 
 def _find(module: str, qualified: str) -> Any:

@@ -17,6 +17,8 @@ __all__ = ["Timeouts"]
 
 GRACE = 5.0
 """Seconds that a handler has to end after it was interrupted; then it is reported as stuck."""
+SOON = 0.01
+"""Seconds until the next look at an attempt that was not inside its handler."""
 IDLE = 3600.0
 
 
@@ -95,5 +97,8 @@ class Timeouts:
             self._runtime.tell(attempt, "timed_out", reason=f"{attempt.policy.timeout} s")
             with self._lock:
                 self._push(self._clock.monotonic() + GRACE, attempt, slot)
-        else:
-            attempt.timed_out = False
+            return
+        attempt.timed_out = False
+        if not attempt.finished:  # it has not entered its handler yet, or has just left it
+            with self._lock:
+                self._push(self._clock.monotonic() + SOON, attempt, slot)

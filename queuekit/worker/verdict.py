@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -13,14 +14,14 @@ from queuekit.codec import encode_json
 from queuekit.contract import Again, Dead, Done, Failure, Outcome, Released
 from queuekit.errors import BadPayload, ConfigurationError, JobCancelled, JobTimeout
 from queuekit.signals import Cancel, Fail, Retry, Snooze
-
-if TYPE_CHECKING:
-    from queuekit.worker.attempt import Attempt
+from queuekit.worker.attempt import Attempt, storable
 
 __all__ = ["MAX_TEXT", "Stopped", "failure", "of_error", "of_result", "strange"]
 
 MAX_TEXT = 8_192
 """Characters kept of an error's traceback (its end, where the cause is); a quarter of that for its message."""
+MAX_REASON = 500
+"""Characters kept of a reason that a handler gives to `Fail` or `Cancel`."""
 RESULT_BYTES = 1 << 20
 """The largest result that is kept."""
 STRANGE_FIRST, STRANGE_MOST, STRANGE_TIMES = 1.0, 300.0, 297
@@ -42,11 +43,20 @@ def of_result(attempt: Attempt, value: Any) -> Outcome:
             return _with_result(attempt, value)
 
 
+def _never_awaited(value: Any) -> TypeError:
+    if inspect.iscoroutine(value):
+        value.close()
+    message = f"the handler returned a {type(value).__name__} that nobody awaits: define it with `async def`"
+    return TypeError(message)
+
+
 def _with_result(attempt: Attempt, value: Any) -> Outcome:
     try:
         encoded = encode_json(value, what="the result")
     except ConfigurationError as error:
-        return Done(attempt.delivery, result_error=str(error))
+        if inspect.isawaitable(value):
+            return of_error(attempt, _never_awaited(value))
+        return Done(attempt.delivery, result_error=storable(str(error))[:MAX_TEXT])
     if len(encoded) > RESULT_BYTES:
         text = f"the result is {len(encoded):,} bytes long when encoded, and {RESULT_BYTES:,} are kept"
         return Done(attempt.delivery, result_error=text)
@@ -60,17 +70,31 @@ def of_error(attempt: Attempt, error: BaseException) -> Outcome:
         case Snooze():
             return Released(delivery, error.after, _counting(attempt, snoozes=attempt.envelope.snoozes + 1))
         case Cancel():
-            return Dead(delivery, str(error), state="cancelled")
+            return Dead(delivery, _said(error) or "cancelled", state="cancelled")
         case Fail():
-            return Dead(delivery, str(error) or "failed", failure(attempt, error, "failed"))
-        case BadPayload():
+            return Dead(delivery, _said(error) or "failed", failure(attempt, error, "failed"))
+        case BadPayload(reason="bad_payload"):
             return Dead(delivery, "bad_payload", failure(attempt, error, "bad_payload"))
         case Stopped():
-            return Released(delivery)
+            return given_back(attempt)
         case _ if attempt.cancelled or isinstance(error, JobCancelled):
             return Dead(delivery, "cancelled", failure(attempt, error, "cancelled"), "cancelled")
         case _:
             return _failed(attempt, error)
+
+
+def given_back(attempt: Attempt) -> Outcome:
+    """Give back a job whose handler had started; one that runs at most once has had its run."""
+    if not attempt.policy.at_most_once:
+        return Released(attempt.delivery)
+    text = "its worker stopped before it ended"
+    record = Failure(attempt.number, attempt.runtime.clock.time(), "worker_lost", message=text)
+    return Dead(attempt.delivery, "worker_lost", record)
+
+
+def _said(error: BaseException) -> str:
+    """Return a handler's own words as a reason that every backend can store."""
+    return storable(_text_of(error))[:MAX_REASON]
 
 
 def _failed(attempt: Attempt, error: BaseException) -> Outcome:
@@ -131,8 +155,8 @@ def failure(attempt: Attempt, error: BaseException, reason: str) -> Failure:
         at=attempt.runtime.clock.time(),
         reason=reason,
         kind=type(error).__name__,
-        message=_clean(_text_of(error))[: MAX_TEXT // 4],
-        traceback=_clean(_trace_of(error))[-MAX_TEXT:],
+        message=storable(_text_of(error))[: MAX_TEXT // 4],
+        traceback=storable(_trace_of(error))[-MAX_TEXT:],
     )
 
 
@@ -151,7 +175,3 @@ def _trace_of(error: BaseException) -> str:
     except Exception as second:
         return f"<its traceback cannot be made: {type(second).__name__}>"
     return "".join(lines)
-
-
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode().replace("\0", "\\0")

@@ -206,6 +206,8 @@ class Worker:
         kinds = {handler.is_async for handler in self._queue.handlers}
         if kinds == {True, False}:
             self._slots = Slots(self._concurrency)
+        if True in kinds:
+            self._event_loop()  # before the first claim: an import that failed later would end the worker
         self._threads.start()
         self._started_at = self._clock.time()
         self._guard(self._keeper.start)
@@ -573,7 +575,7 @@ class Worker:
 def _abandoned(attempt: Attempt) -> Outcome:
     """Give a running job back; one that is stuck past its timeout has used its attempt up."""
     if not attempt.stuck:
-        return Released(attempt.delivery)
+        return verdict.given_back(attempt) if attempt.started else Released(attempt.delivery)
     late = JobTimeout(f"the attempt did not end after its timeout of {attempt.policy.timeout} s; its process left")
     return verdict.of_error(attempt, late)
 
