@@ -438,7 +438,7 @@ def scenario_wrk_02_grace_exceeded_returns_jobs(h: Harness) -> None:
     assert (info.state, info.attempt) == ("pending", 0), "the job must be given back at once, no attempt used"
 
 
-@scenario("hooks_and_middleware", needs=("count",))
+@scenario("WRK-17", needs=("count",))
 def scenario_wrk_17_exit_hooks_order(h: Harness) -> None:
     calls: list[str] = []
 

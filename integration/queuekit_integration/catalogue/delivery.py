@@ -344,7 +344,7 @@ def scenario_del_released_refunds_the_attempt_and_keeps_its_place(h: Harness) ->
     assert (again.message.body, again.attempt) == ("first", 1)
 
 
-@scenario("WRK-15-ASYNC", needs=("count",))
+@scenario("WRK-15", needs=("count",))
 def scenario_wrk_15_async_and_sync_handlers(h: Harness) -> None:
     import asyncio  # noqa: PLC0415 - only here
 

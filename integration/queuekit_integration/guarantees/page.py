@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from queuekit_integration.guarantees.plan import unanswered
 from queuekit_integration.guarantees.results import Result
 from queuekit_integration.registry import SCENARIOS, load
 
@@ -59,9 +60,20 @@ def page_of(results: list[Result]) -> str:
         lines += [f"|---|{'---|' * len(COLUMNS)}---|"]
         lines += [_row(id, text, found) for id, text in group["statements"].items()]
         lines += [""]
-    lines += ["## Not built yet, or not tested", "", "| What | Why |", "|---|---|"]
-    lines += [f"| {what} | {why} |" for what, why in read["later"].items()]
-    return "\n".join(lines) + "\n"
+    for title, rows in _others(read).items():
+        lines += [f"## {title}", "", "| What | Why |", "|---|---|"]
+        lines += [f"| {what} | {why} |" for what, why in rows.items()]
+        lines += [""]
+    return "\n".join(lines)
+
+
+def _others(read: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Return what has no scenario, with the reasons."""
+    return {
+        "Proven by other tests": unanswered("elsewhere"),
+        "Not built yet, or not tested": {**read["later"], **unanswered("later")},
+        "Not part of queuekit": unanswered("never"),
+    }
 
 
 def _row(id: str, text: str, found: dict[tuple[str, str], str]) -> str:
@@ -88,4 +100,4 @@ def data_of(results: list[Result]) -> str:
         for group in read["group"]
         for id, text in group["statements"].items()
     ]
-    return msgspec.json.format(msgspec.json.encode({"guarantees": rows, "later": read["later"]})).decode() + "\n"
+    return msgspec.json.format(msgspec.json.encode({"guarantees": rows, "others": _others(read)})).decode() + "\n"
