@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import socket
 from pathlib import Path
 
 import pytest
 
 import queuekit_integration
-from queuekit_integration import plugin
-from queuekit_integration.cells import REFUSALS, Cell, run
-from queuekit_integration.harnesses import HARNESSES, MemoryHarness
-from queuekit_integration.registry import SCENARIOS, load, scenario
+from queuekit.contract import Driver
+from queuekit_integration import harnesses
+from queuekit_integration.cells import REFUSALS, Cell, NotRunError, run
+from queuekit_integration.harnesses import OWN, harness
+from queuekit_integration.harnesses.embedded import MemoryHarness, SqliteHarness
+from queuekit_integration.registry import SCENARIOS, Scenario, load, scenario
 
 load()
 CATALOGUE = Path(queuekit_integration.__file__).parent / "catalogue"
@@ -44,30 +47,78 @@ def test_an_id_given_twice_is_an_error() -> None:
         scenario("DEL-01")(lambda h: None)
 
 
-def test_a_driver_that_overrides_a_scenario_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Cheating(MemoryHarness):
-        def scenario_del_01(self) -> None: ...
+SOCKETS: list[socket.socket] = []
 
-    monkeypatch.setitem(HARNESSES, "cheating", Cheating)
-    with pytest.raises(pytest.UsageError, match="overrides scenario_del_01"):
-        plugin._harness("cheating")
+
+class Cheating(MemoryHarness):
+    def scenario_del_01(self) -> None: ...
+
+
+def test_a_driver_that_overrides_a_scenario_is_refused() -> None:
+    with pytest.raises(LookupError, match="overrides scenario_del_01"):
+        harness(f"{__name__}:Cheating")
+
+
+def test_what_is_no_harness_is_refused() -> None:
+    with pytest.raises(LookupError, match="no Harness"):
+        harness("queuekit.memory:MemoryDriver")
 
 
 def test_an_unknown_driver_is_refused() -> None:
-    with pytest.raises(pytest.UsageError, match="nosuch"):
-        plugin._harness("nosuch")
+    with pytest.raises(LookupError, match="nosuch"):
+        harness("nosuch")
+
+
+def test_a_column_appears_with_its_drivers_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harnesses, "available", lambda: {"memory": None})
+    assert harnesses.names() == ("memory",)
+    with pytest.raises(LookupError, match="none of memory"):
+        harness("sqlite")
+    monkeypatch.setattr(harnesses, "available", lambda: dict.fromkeys(OWN))
+    assert harnesses.names() == tuple(OWN)
+
+
+def test_faults_need_a_server() -> None:
+    with pytest.raises(ValueError, match="add the need 'server'"):
+        scenario("X-2", faults=("kill",))
+
+
+def test_a_fault_of_a_server_is_told_apart_from_a_refusal_where_there_is_none() -> None:
+    class Chatty(MemoryHarness):
+        """Speaks to somebody after all."""
+
+        def driver(self) -> Driver:
+            SOCKETS.append(socket.socket())
+            return super().driver()
+
+    struck = Scenario("X-3", "struck", lambda h: None, "contract", ("server",), ("kill",), False)
+    assert run(Cell(MemoryHarness, struck)) == "no_server"
+    with pytest.raises(AssertionError, match="opened 1 sockets"):
+        run(Cell(Chatty, struck))
+    for opened in SOCKETS:
+        opened.close()
+
+
+def test_a_column_without_its_server_says_why() -> None:
+    class Nowhere(MemoryHarness):
+        @classmethod
+        def unavailable(cls) -> str:
+            return "no server here"
+
+    with pytest.raises(NotRunError, match="no server here"):
+        run(Cell(Nowhere, SCENARIOS["DEL-01"]))
 
 
 def test_own_drivers_have_every_feature_of_the_contract() -> None:
     """memory and SQLite refuse nothing but what no embedded driver can do."""
     from queuekit_integration.harness import cell  # noqa: PLC0415 - only here
 
-    every = tuple({need for s in SCENARIOS.values() for need in s.needs} | set(REFUSALS))
-    with cell(HARNESSES["memory"]) as harness:
-        assert set(harness.lacks(every)) == {"processes", "transactional"}
-    with cell(HARNESSES["sqlite"]) as harness:
-        assert harness.lacks(every) == []
+    every = tuple({need for s in SCENARIOS.values() for need in s.needs} | {"server"} | set(REFUSALS))
+    with cell(MemoryHarness) as h:
+        assert set(h.lacks(every)) == {"processes", "server", "transactional"}
+    with cell(SqliteHarness) as h:
+        assert h.lacks(every) == ["server"]
 
 
 def test_an_unmet_need_runs_its_refusal() -> None:
-    assert run(Cell(HARNESSES["memory"], SCENARIOS["DEL-16"])) == "refused"
+    assert run(Cell(MemoryHarness, SCENARIOS["DEL-16"])) == "refused"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import shutil
 import subprocess
@@ -20,7 +21,11 @@ from queuekit.errors import ConfigurationError
 from queuekit_integration.harness import Harness, cell
 from queuekit_integration.registry import Scenario
 
-__all__ = ["REFUSALS", "Cell", "run"]
+__all__ = ["REFUSALS", "Cell", "NotRunError", "run"]
+
+
+class NotRunError(Exception):
+    """This machine, or whoever provides the server, cannot run a cell; the message says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +68,54 @@ def _commit() -> str:
 
 
 def run(cell_: Cell) -> str:
-    """Run the scenario, or assert the refusal of what the driver lacks; return "holds" or "refused"."""
+    """Run the scenario, or assert what is said of a driver that lacks a need; return "holds", "refused" or "no_server".
+
+    Raises `NotRunError` where the server or a fault cannot be had here.
+    """
+    if reason := cell_.harness.unavailable():
+        raise NotRunError(reason)
     with cell(cell_.harness) as harness:
         missing = harness.lacks(cell_.scenario.needs)
+        if "server" in missing:
+            _has_no_server(harness)
+            return "no_server"
         if missing:
             for need in missing:
                 REFUSALS[need](harness)
             return "refused"
+        _can_cause(harness, cell_.scenario)
         cell_.scenario.body(harness)
         left = harness.leaks()
         assert not left, f"left over in the backend: {left}"
     return "holds"
+
+
+def _can_cause(harness: Harness, scenario: Scenario) -> None:
+    cannot = [fault for fault in scenario.faults if fault not in harness.faults()]
+    if cannot:
+        assert harness.server is not None
+        raise NotRunError(
+            f"a {harness.name} server from the {harness.server.provider} cannot be hit by: {', '.join(cannot)}"
+        )
+
+
+def _has_no_server(harness: Harness) -> None:
+    """Assert that faults of a server cannot reach this driver: using it opens no socket."""
+    before = _sockets()
+    driver = harness.driver()
+    driver.send([harness.message()])
+    driver.claim(["default"], limit=1, lease=10.0)
+    opened = _sockets() - before
+    assert not opened, f"{harness.name} has no server in its harness, and opened {len(opened)} sockets"
+
+
+def _sockets() -> set[str]:
+    """Return this process's open sockets."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            found.add(str(entry.readlink()))
+    return {target for target in found if target.startswith("socket:")}
 
 
 def _refuses(harness: Harness, feature: str, call: Callable[[Queue], object]) -> None:

@@ -24,6 +24,7 @@ from queuekit.drivers import features_of
 from queuekit.ids import new_id
 from queuekit_integration.checker import Plan, check
 from queuekit_integration.history import Recorder, read_history
+from queuekit_integration.servers import Fault, Server
 
 __all__ = ["Harness", "WorkerProcess", "wait_until"]
 
@@ -102,6 +103,16 @@ class Harness:
         """Return the address with which another process reaches this cell's backend; None when none can."""
         return None
 
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Return why this column cannot run on this machine; None where it can."""
+        return None
+
+    @property
+    def server(self) -> Server | None:
+        """The server that the driver speaks to, running when first asked for; None for a driver without one."""
+        return None
+
     def broken(self) -> Driver:
         """Return a driver whose backend cannot be reached, for the error contract."""
         raise NotImplementedError
@@ -134,7 +145,13 @@ class Harness:
             have.add("unique_ids")
         if limits.shared:
             have.add("processes")
+        if self.server is not None:
+            have.add("server")
         return [need for need in needs if need not in have]
+
+    def faults(self) -> frozenset[Fault]:
+        """Return what can be done to this cell's server; nothing where there is none."""
+        return frozenset() if self.server is None else self.server.faults
 
     def driver(self) -> Driver:
         """Return an open driver on virtual time."""
@@ -234,6 +251,9 @@ class Harness:
         verdict = check(read_history(self.folder), plan)
         assert verdict.valid, str(verdict)
 
+    def heal(self) -> None:
+        """Undo what was done to the server."""
+
     def starts(self, job_id: str | None = None) -> list[dict[str, Any]]:
         """Return the handler starts that worker processes recorded, oldest first."""
         return [r for r in self.notes() if r["f"] == "start" and job_id in {None, r["job"]}]
@@ -252,7 +272,8 @@ class Harness:
         return sorted(records, key=lambda record: record["t"])
 
     def close(self) -> None:
-        """End what this cell started, also after a failure."""
+        """End what this cell started, also after a failure; a server that was harmed is healed first."""
+        self.heal()
         for worker in self._workers:
             if worker.process.poll() is None:
                 worker.thaw()

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from queuekit_integration.servers.base import Fault
+
 if TYPE_CHECKING:
     from queuekit_integration.harness import Harness
 
@@ -27,6 +29,8 @@ class Scenario:
     """`contract` speaks to the driver's verbs, `behaviour` to the public API."""
     needs: tuple[str, ...]
     """Features and facts; where one is missing, the refusal of that need is asserted instead."""
+    faults: tuple[Fault, ...]
+    """What it does to the server; where the server's provider cannot cause one, the run says so."""
     timing: bool
     """Whether its outcome rests on real time: repeated before it counts."""
 
@@ -55,6 +59,7 @@ NEEDS = frozenset(
         "rate_limit",
         "records",
         "registry",
+        "server",
         "store",
         "transactional",
         "unique",
@@ -64,20 +69,28 @@ NEEDS = frozenset(
 
 
 def scenario(
-    id: str, *, suite: Literal["contract", "behaviour"] = "behaviour", needs: tuple[str, ...] = (), timing: bool = False
+    id: str,
+    *,
+    suite: Literal["contract", "behaviour"] = "behaviour",
+    needs: tuple[str, ...] = (),
+    faults: tuple[Fault, ...] = (),
+    timing: bool = False,
 ) -> Callable[[Body], Body]:
     """Register a function as the scenario of this id; unknown needs and double ids are errors at import."""
     for need in needs:
         if need not in NEEDS:
             message = f"scenario {id}: there is no need {need!r}; needs are: {', '.join(sorted(NEEDS))}"
             raise ValueError(message)
+    if faults and "server" not in needs:
+        message = f"scenario {id}: only a server can be hit by {', '.join(faults)}; add the need 'server'"
+        raise ValueError(message)
 
     def register(body: Body) -> Body:
         name = body.__name__.removeprefix("scenario_")
         if id in SCENARIOS:
             message = f"two scenarios have the id {id}: {SCENARIOS[id].function} and {body.__name__}"
             raise ValueError(message)
-        SCENARIOS[id] = Scenario(id, name, body, suite, needs, timing)
+        SCENARIOS[id] = Scenario(id, name, body, suite, needs, faults, timing)
         return body
 
     return register

@@ -1,7 +1,55 @@
-"""The harnesses of queuekit's own drivers."""
+"""The harnesses, by name: queuekit's own whose driver is installed, and those that other distributions register.
 
-from queuekit_integration.harnesses.embedded import MemoryHarness, SqliteHarness
+A distribution registers one with an entry point of the group `queuekit.harnesses`, its name the column's.
+"""
 
-HARNESSES = {"memory": MemoryHarness, "sqlite": SqliteHarness}
+from __future__ import annotations
 
-__all__ = ["HARNESSES", "MemoryHarness", "SqliteHarness"]
+import importlib
+from importlib.metadata import entry_points
+from typing import Any
+
+from queuekit.drivers import available
+from queuekit_integration.harness import Harness
+
+__all__ = ["GROUP", "OWN", "harness", "names"]
+
+GROUP = "queuekit.harnesses"
+OWN = {
+    "memory": "queuekit_integration.harnesses.embedded:MemoryHarness",
+    "sqlite": "queuekit_integration.harnesses.embedded:SqliteHarness",
+    "redis": "queuekit_integration.harnesses.redis:RedisHarness",
+    "postgres": "queuekit_integration.harnesses.postgres:PostgresHarness",
+}
+"""Harnesses of queuekit's own drivers, by URL scheme; there is a column once the driver's distribution is installed."""
+
+
+def names() -> tuple[str, ...]:
+    """Return the columns that this environment has, queuekit's own first."""
+    installed = available()
+    return (*(name for name in OWN if name in installed), *sorted(point.name for point in entry_points(group=GROUP)))
+
+
+def harness(name: str) -> type[Harness]:
+    """Return a harness by its column's name or as `package:Class`; raises `LookupError` for what is neither."""
+    if ":" in name:
+        return _checked(name, _load(name))
+    if name not in names():
+        raise LookupError(f"{name}: none of {', '.join(names())}, nor package:HarnessClass")
+    for point in entry_points(group=GROUP, name=name):
+        return _checked(name, point.load())
+    return _checked(name, _load(OWN[name]))
+
+
+def _load(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _checked(name: str, found: Any) -> type[Harness]:
+    if not (isinstance(found, type) and issubclass(found, Harness)):
+        raise LookupError(f"{name} is no Harness class")  # noqa: TRY004 - a name that leads nowhere, whatever stands there
+    for attribute in vars(found):
+        if attribute.startswith("scenario_"):
+            raise LookupError(f"{name} overrides {attribute}: a driver takes the catalogue as it is")
+    return found

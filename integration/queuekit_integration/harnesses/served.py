@@ -1,0 +1,62 @@
+"""The harness of a driver that speaks to a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from queuekit.contract import Driver
+from queuekit.drivers import connect
+from queuekit_integration.harness import Harness
+from queuekit_integration.servers import Kind, Server, free_port, server
+from queuekit_integration.servers.providers import unavailable
+
+__all__ = ["ServedHarness"]
+
+
+@dataclass
+class ServedHarness(Harness):
+    """A driver on this process's shared server of a kind; subclass it, set `name` and `kind`, implement `write_garbage` and `leaks`.
+
+    Cells are told apart by namespace alone, so the server may be somebody's own, given by an address.
+    """
+
+    kind: ClassVar[Kind]
+    _server: Server | None = None
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Return why there is no server here."""
+        return unavailable(cls.kind)
+
+    @property
+    def server(self) -> Server:
+        """The server, running when first asked for."""
+        if self._server is None:
+            self._server = server(self.kind)
+        return self._server
+
+    def address(self, url: str) -> str:
+        """Return the queue's address for a server's; a driver that wants options in it adds them here."""
+        return url
+
+    def url(self) -> str:
+        """Return the address with which every process reaches the server."""
+        return self.address(self.server.url())
+
+    def make_driver(self, *, virtual: bool) -> Driver:
+        """Build the driver from the address, as a user does."""
+        return self.connect(self.url(), virtual=virtual)
+
+    def broken(self) -> Driver:
+        """Return a driver on a port where nobody listens."""
+        return self.connect(self.address(self.server.url(port=free_port())), virtual=False)
+
+    def connect(self, url: str, *, virtual: bool) -> Driver:
+        """Build a driver for an address."""
+        return connect(url, namespace=self.namespace, clock=self.clock if virtual else None)
+
+    def heal(self) -> None:
+        """Undo what was done to the server."""
+        if self._server is not None:
+            self._server.heal()

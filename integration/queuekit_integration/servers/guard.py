@@ -1,0 +1,70 @@
+"""Sees to it that nothing outlives the process that started it.
+
+The guard is a small process of its own. It is told what to end and to remove by lines on its standard input, and acts
+when that closes, which the kernel does however its owner ended, by kill -9 too. (The alternative, PR_SET_PDEATHSIG, is tied to
+the thread that started a server and forgotten when the server changes its user.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO
+
+from queuekit_integration.servers.tree import alive, end_tree, started_at, wait_gone
+
+__all__ = ["guard_folder", "guard_process"]
+
+_guards: dict[int, IO[bytes]] = {}
+"""The guard's input, by the process it was started for: a forked child gets a guard of its own."""
+
+
+def guard_process(pid: int) -> None:
+    """End this process and all below it when the calling process ends."""
+    _tell(f"process {pid} {started_at(pid)}")
+
+
+def guard_folder(path: Path) -> None:
+    """Remove this folder when the calling process ends."""
+    _tell(f"folder {path}")
+
+
+def _tell(line: str) -> None:
+    owner = os.getpid()
+    if owner not in _guards:
+        _guards[owner] = _start()
+    _guards[owner].write(line.encode() + b"\n")
+
+
+def _start() -> IO[bytes]:
+    guard = subprocess.Popen(
+        [sys.executable, "-c", f"from {__name__} import main; main()"],
+        stdin=subprocess.PIPE,
+        bufsize=0,
+        start_new_session=True,  # Ctrl-C is for the tests, not for who cleans up behind them
+    )
+    assert guard.stdin is not None
+    guard.returncode = 0  # it outlives its owner on purpose: nobody waits for it, and nobody is warned
+    return guard.stdin
+
+
+def main() -> None:
+    """Remember what is told until the owner is gone, then end and remove it."""
+    told = [line.rstrip("\n").split(" ", 1) for line in sys.stdin]
+    for what, name in told:
+        if what == "process":
+            pid, _, started = name.partition(" ")
+            _end(int(pid), started)
+    for what, name in told:
+        if what == "folder":
+            with contextlib.suppress(OSError):  # a mount that only its scenario can remove
+                shutil.rmtree(name)
+
+
+def _end(pid: int, started: str) -> None:
+    if alive(pid) and started_at(pid) == started:
+        wait_gone(end_tree(pid), seconds=10)
