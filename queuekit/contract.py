@@ -109,6 +109,7 @@ __all__ = [
     "Records",
     "Registry",
     "Released",
+    "ServerClock",
     "Settlement",
     "State",
     "Store",
@@ -345,6 +346,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Whether a job runs in its dispatcher, before `dispatch` returns."""
     discards: bool = False
     """Whether messages are dropped on purpose (`null://`)."""
+    connections: int | None = None
+    """The most connections that the driver opens in one process; more threads than that wait for one another. None: no bound."""
 
 
 class Patience:
@@ -761,6 +764,15 @@ class Diagnose(Protocol):
 
     def diagnose(self) -> list[Finding]:
         """Return what was looked at, also what is in order; reads only."""
+        ...
+
+
+@runtime_checkable
+class ServerClock(Protocol):
+    """Feature `server_clock`: the backend has a clock of its own, which may differ from this machine's."""
+
+    def server_time(self) -> float:
+        """Return the backend's wall clock in seconds since the epoch; one round trip."""
         ...
 
 

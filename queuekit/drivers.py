@@ -19,6 +19,7 @@ from queuekit.contract import (
     Purge,
     Records,
     Registry,
+    ServerClock,
     Store,
     TransactionalSend,
     UniqueSend,
@@ -46,6 +47,7 @@ FEATURES: dict[str, type] = {
     "registry": Registry,
     "migrate": Migrate,
     "diagnose": Diagnose,
+    "server_clock": ServerClock,
     "native": Native,
     "store": Store,
 }

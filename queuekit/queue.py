@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, T
 from queuekit.clock import Clock, SystemClock
 from queuekit.codec import Codec
 from queuekit.context import JobContext
-from queuekit.contract import Driver, Query, QueueCounts, Receipt, State, WorkerInfo
+from queuekit.contract import Driver, Finding, Query, QueueCounts, Receipt, State, WorkerInfo
 from queuekit.dispatcher import Dispatcher, unsupported
 from queuekit.drivers import connect, features_of, known_features
 from queuekit.durations import Duration, checked_name, refuse, seconds, whole
@@ -561,6 +561,20 @@ class Queue:
             text = str(error) if isinstance(error, QueuekitError) else f"{type(error).__name__}: {error}"
             return Health(healthy=False, message=text, seconds=time.monotonic() - start)
         return Health(healthy=True, message="ok", seconds=time.monotonic() - start)
+
+    def doctor(self, *, concurrency: int = 10) -> list[Finding]:
+        """Say which promises the installation and the backend's settings weaken, and what to set; reads only.
+
+        `concurrency` is what the connections are judged against. Also returns what is in order (level `ok`). Blocks for a
+        few round trips; on SQLite for one reading of the file. Raises `UnsupportedError` where the driver cannot tell.
+        """
+        from queuekit import __version__, doctor  # noqa: PLC0415 - asked for by hand, never on a job's way
+
+        driver = self._need("diagnose", "say what its settings promise")
+        found = doctor.examine(
+            driver, self.features, self.clock, concurrency=whole("concurrency", concurrency, least=1, most=10_000)
+        )
+        return [*doctor.examine_installation(__version__), *found]
 
     def _touch(self) -> None:
         self.open()

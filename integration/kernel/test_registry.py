@@ -110,14 +110,14 @@ def test_a_column_without_its_server_says_why() -> None:
 
 
 def test_own_drivers_have_every_feature_of_the_contract() -> None:
-    """memory and SQLite refuse nothing but what no embedded driver can do."""
+    """memory and SQLite refuse nothing but what no embedded driver can do; nor do they have a bound on connections."""
     from queuekit_integration.harness import cell  # noqa: PLC0415 - only here
 
     every = tuple({need for s in SCENARIOS.values() for need in s.needs} | {"server"} | set(REFUSALS))
     with cell(MemoryHarness) as h:
-        assert set(h.lacks(every)) == {"processes", "server", "transactional"}
+        assert set(h.lacks(every)) == {"connections", "processes", "server", "transactional"}
     with cell(SqliteHarness) as h:
-        assert h.lacks(every) == ["server"]
+        assert set(h.lacks(every)) == {"connections", "server"}
 
 
 def test_an_unmet_need_runs_its_refusal() -> None:

@@ -155,12 +155,21 @@ def _no_processes(harness: Harness) -> None:
     raise AssertionError(message)
 
 
+def _no_bound_on_connections(harness: Harness) -> None:
+    """Assert that a driver without a bound is not warned of one."""
+    queue = harness.queue()
+    if queue.supports("diagnose"):
+        assert "connections" not in {finding.setting for finding in queue.doctor(concurrency=10_000)}
+
+
 REFUSALS: dict[str, Callable[[Harness], None]] = {
     "browse": lambda h: _refuses(h, "browse", lambda q: q.jobs()),
     "concurrency": lambda h: _refuses(h, "concurrency", _job(concurrency=("k", 1))),
+    "connections": _no_bound_on_connections,
     "control": lambda h: _refuses(h, "control", lambda q: q.cancel("0")),
     "count": lambda h: _refuses(h, "count", lambda q: q.stats()),
     "delay": lambda h: _refuses(h, "delay", _job(delay=1)),
+    "diagnose": lambda h: _refuses(h, "diagnose", lambda q: q.doctor()),
     "key": lambda h: _refuses(h, "key", _job(key="k")),
     "pause": lambda h: _refuses(h, "pause", lambda q: q.pause("default")),
     "priority": lambda h: _refuses(h, "priority", _job(priority=9)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from queuekit_integration.checker import Plan, check
 from queuekit_integration.history import Recorder, read_history
 from queuekit_integration.servers import Fault, Server
 
-__all__ = ["Harness", "WorkerProcess", "wait_until"]
+__all__ = ["Harness", "WorkerProcess", "logged", "wait_until"]
 
 DEADLINE = 20.0
 """Seconds after which a wait fails; far above what any step takes, so that only a real hang reaches it."""
@@ -43,6 +44,23 @@ def wait_until(predicate: Callable[[], Any], what: str, *, seconds: float = DEAD
             message = f"not within {seconds} s: {what}"
             raise AssertionError(message)
         time.sleep(0.005)
+
+
+@contextlib.contextmanager
+def logged(logger: str) -> Iterator[list[str]]:
+    """Collect what a logger says meanwhile."""
+    lines: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    collector = Collector()
+    logging.getLogger(logger).addHandler(collector)
+    try:
+        yield lines
+    finally:
+        logging.getLogger(logger).removeHandler(collector)
 
 
 @dataclass
@@ -121,6 +139,13 @@ class Harness:
         """Put a body that queuekit never wrote into the default queue, past the driver."""
         raise NotImplementedError
 
+    def unsafe(self) -> Generator[tuple[str, Driver]]:
+        """Make one setting after the other weaken a promise; yield its name, as `diagnose` says it, and a closed driver.
+
+        Put each setting back before the next: others use the same server.
+        """
+        raise NotImplementedError
+
     def leaks(self) -> list[str]:
         """Return what is left over in the backend after the scenario that should not be."""
         return []
@@ -147,6 +172,8 @@ class Harness:
             have.add("processes")
         if self.server is not None:
             have.add("server")
+        if limits.connections is not None:
+            have.add("connections")
         return [need for need in needs if need not in have]
 
     def faults(self) -> frozenset[Fault]:

@@ -45,9 +45,11 @@ NEEDS = frozenset(
     {
         "browse",
         "concurrency",
+        "connections",
         "control",
         "count",
         "delay",
+        "diagnose",
         "exchange",
         "fenced",
         "key",

@@ -36,7 +36,7 @@ INTERRUPTED = 130
 
 MEANINGS = {
     OK: "all went well; a worker was stopped in good order",
-    FAILED: "wait: at least one of the jobs failed or was cancelled",
+    FAILED: "wait: at least one of the jobs failed or was cancelled; doctor: a promise does not hold as documented",
     USAGE: "the command line or the app is wrong; the message says what to change",
     UNAVAILABLE: "the backend cannot be reached or refuses",
     TIMED_OUT: "wait: jobs were unfinished when the time was up",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from queuekit import __version__
-from queuekit.cli import show, wait, worker
+from queuekit.cli import doctor, show, wait, worker
 from queuekit.cli.exits import MEANINGS
 from queuekit.durations import checked_name, seconds, whole
 from queuekit.errors import ConfigurationError
@@ -34,6 +34,7 @@ def parser() -> ArgumentParser:
     _command(commands, "queues", show.queues, "show each queue's depth by state")
     _command(commands, "stats", show.stats, "show how much work there is and which workers are alive")
     _command(commands, "drivers", show.drivers, "show which backends can be used here", app=False)
+    _doctor(_command(commands, "doctor", doctor.doctor, "say what the backend's settings promise", app=False))
     _wait(_command(commands, "wait", wait.wait, "block until jobs have ended, and say how"))
     return top
 
@@ -59,6 +60,18 @@ def _worker(made: ArgumentParser) -> None:
     add("--max-jobs", type=_whole, metavar="N", help="replace a process after about so many jobs")
     add("--max-memory", type=_whole, metavar="MIB", help="replace a process that takes more memory")
     add("--reload", action="store_true", help="restart when a file of the app changes (for development)")
+
+
+def _doctor(made: ArgumentParser) -> None:
+    add = made.add_argument
+    add("target", nargs="?", metavar="app:queue|URL", help="what to look at (the installation alone)")
+    add("--concurrency", type=_whole, default=10, metavar="N", help="jobs at once in one process (10)")
+    add(
+        "--fail-on",
+        choices=("warning", "error"),
+        default="warning",
+        help="the mildest level that makes the exit code 1 (warning)",
+    )
 
 
 def _jobs(made: ArgumentParser) -> None:

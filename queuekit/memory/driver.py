@@ -12,6 +12,7 @@ from queuekit.contract import (
     ConfigurationError,
     Delivery,
     Extension,
+    Finding,
     Limits,
     Message,
     Outcome,
@@ -256,6 +257,13 @@ class MemoryDriver:
         """Lend jobs by id; see the contract."""
         self._check()
         return self.broker.lend(ids, lease=lease)
+
+    def diagnose(self) -> list[Finding]:
+        """Say the one thing that matters; see the contract."""
+        self._check()
+        promise = "A dispatched job lives as long as this process: when it ends, so do its jobs."
+        remedy = "use sqlite:///jobs.db or a server for jobs that must not be lost"
+        return [Finding(level="warning", setting="durable", value="no", promise=promise, remedy=remedy)]
 
     def native(self) -> Any:
         """Return the broker."""

@@ -15,6 +15,7 @@ from queuekit.contract import (
     ConfigurationError,
     Delivery,
     Extension,
+    Finding,
     Limits,
     Message,
     Outcome,
@@ -32,7 +33,7 @@ from queuekit.contract import (
     Wakeup,
     WorkerInfo,
 )
-from queuekit.sqlite import schema
+from queuekit.sqlite import diagnosis, schema
 from queuekit.sqlite.errors import sqlite_errors
 from queuekit.sqlite.lending import Finishing, Lending, listed
 from queuekit.sqlite.records import message_of, record_of
@@ -459,6 +460,11 @@ class SqliteDriver:
     def migrate(self) -> list[str]:
         """Apply missing migrations; see the contract."""
         return self._write(lambda c: schema.migrate(c, self.namespace), "migrating")
+
+    def diagnose(self) -> list[Finding]:
+        """Say what the file and its settings promise; reads the whole file, see the contract."""
+        settings = self._read(diagnosis.settings_of, "looking at its settings")
+        return diagnosis.diagnose(settings, self.path)
 
     def native(self) -> sqlite3.Connection:
         """Return the writing connection; do not use it while other threads work."""

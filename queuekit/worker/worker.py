@@ -203,6 +203,7 @@ class Worker:
         return False
 
     def _start_parts(self) -> None:
+        self._warn_of_few_connections()
         kinds = {handler.is_async for handler in self._queue.handlers}
         if kinds == {True, False}:
             self._slots = Slots(self._concurrency)
@@ -214,6 +215,17 @@ class Worker:
         self._queue.hooks.call("worker_start")
         self._queue.events.emit("worker_started", worker=self.id)
         self._ready.set()
+
+    def _warn_of_few_connections(self) -> None:
+        most = self._driver.limits.connections
+        if most is not None and most < self._concurrency:
+            _log.warning(
+                "the %s driver opens at most %d connections, and this worker runs %d jobs at once: handlers that dispatch "
+                "wait for one another; allow it more connections, or run fewer jobs at once",
+                self._driver.limits.name,
+                most,
+                self._concurrency,
+            )
 
     def _step(self) -> None:
         self._wakeup.clear()

@@ -247,3 +247,43 @@ def test_a_reader_that_has_seen_enough_is_no_error(queue: Queue, here: Path) -> 
 def test_the_library_does_not_import_its_command_line() -> None:
     code = "import sys, queuekit; sys.exit(any(m.startswith('queuekit.cli') or m == 'argparse' for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=30).returncode == 0
+
+
+# ------------------------------------------------------------------------------------------------------- the doctor
+
+
+def test_doctor_says_what_each_setting_promises(queue: Queue, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("doctor", "app:queue") == OK
+    out = capsys.readouterr().out
+    assert "note: synchronous = NORMAL" in out
+    assert "power failure" in out
+    assert "?synchronous=FULL" in out
+
+
+def test_doctor_fails_when_a_promise_is_weaker_than_documented(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("doctor", f"sqlite:///{here}/jobs.db?synchronous=OFF", "--json") == FAILED
+    found = json.loads(capsys.readouterr().out)
+    assert found["worst"] == "error"
+    assert [f["setting"] for f in found["findings"] if f["level"] == "error"] == ["synchronous"]
+    assert run("doctor", f"sqlite:///{here}/jobs.db", "--json") == OK
+    assert json.loads(capsys.readouterr().out)["worst"] == "note"
+
+
+def test_doctor_can_be_told_that_warnings_are_accepted() -> None:
+    assert run("doctor", "memory://") == FAILED
+    assert run("doctor", "memory://", "--fail-on", "error") == OK
+
+
+def test_doctor_without_a_backend_looks_at_the_installation(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("doctor", "--json") == OK
+    assert {"python", "queuekit"} <= {f["setting"] for f in json.loads(capsys.readouterr().out)["findings"]}
+
+
+def test_doctor_names_the_feature_that_a_driver_lacks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("doctor", "null://") == USAGE
+    assert "cannot say what its settings promise" in capsys.readouterr().err
+
+
+def test_doctor_on_a_backend_that_is_not_there(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("doctor", f"sqlite:///{here}/no/jobs.db") == UNAVAILABLE
+    assert "does not exist" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import pickle
@@ -27,7 +28,7 @@ from queuekit import (
     errors,
 )
 from queuekit.worker.inline import run_due
-from queuekit_integration.harness import Harness
+from queuekit_integration.harness import Harness, logged
 from queuekit_integration.registry import scenario
 
 
@@ -115,6 +116,38 @@ def scenario_cfg_05_bad_dsn(h: Harness) -> None:
             Queue(address)
     with pytest.raises(ConfigurationError):
         Queue(5)  # type: ignore[arg-type]
+
+
+@scenario("CFG-07", needs=("diagnose",))
+def scenario_cfg_07_unsafe_backend_setting_detected(h: Harness) -> None:
+    usual = h.queue()
+    before = {finding.setting: finding for finding in usual.doctor()}
+    seen = 0
+    with contextlib.closing(h.unsafe()) as settings:
+        for setting, driver in settings:
+            queue = Queue(driver, namespace=h.namespace)
+            [found] = [finding for finding in queue.doctor() if finding.setting == setting]
+            queue.close()
+            assert found.level in {"warning", "error"}, f"{setting} = {found.value} is only a {found.level}"
+            assert found.promise
+            assert found.remedy
+            assert not driver.limits.durable or before[setting].level in {"ok", "note"}
+            seen += 1
+    assert seen
+
+
+@scenario("CFG-09", needs=("connections",))
+def scenario_cfg_09_pool_smaller_than_concurrency(h: Harness) -> None:
+    queue = h.queue()
+    most = queue.capabilities.limits.connections
+    assert most is not None
+    for concurrency, warned in ((most, False), (most + 1, True)):
+        with logged("queuekit.worker") as lines, queue.worker(concurrency=concurrency) as worker:
+            assert worker.ready(20)
+        assert any("connections" in line for line in lines) == warned
+        if queue.supports("diagnose"):
+            [found] = [f for f in queue.doctor(concurrency=concurrency) if f.setting == "connections"]
+            assert found.level == ("warning" if warned else "ok")
 
 
 @scenario("CFG-HANDLERS")

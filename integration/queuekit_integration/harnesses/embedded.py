@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from queuekit.contract import Driver, Message
@@ -37,6 +38,10 @@ class MemoryHarness(Harness):
         driver.close()
         return driver
 
+    def unsafe(self) -> Generator[tuple[str, Driver]]:
+        """Memory is never durable, whatever one sets."""
+        yield "durable", self.make_driver(virtual=False)
+
     def write_garbage(self, body: bytes) -> None:
         """Store a foreign body."""
         text = body.decode("utf-8", "surrogateescape")
@@ -65,6 +70,10 @@ class SqliteHarness(Harness):
     def broken(self) -> Driver:
         """Return a driver whose file cannot be made."""
         return SqliteDriver(str(self.folder / "no" / "such" / "folder" / "jobs.db"), namespace=self.namespace)
+
+    def unsafe(self) -> Generator[tuple[str, Driver]]:
+        """Never sync."""
+        yield "synchronous", SqliteDriver(self.path, namespace=self.namespace, synchronous="OFF")
 
     def write_garbage(self, body: bytes) -> None:
         """Insert a row past the driver, its body a blob."""
