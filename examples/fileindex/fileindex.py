@@ -147,7 +147,7 @@ def try_to_kill(queue: Any, state: Path, killed: Killed) -> None:
     pid = int(journal.stem)
     os.kill(pid, signal.SIGSTOP)
     time.sleep(0.01)  # all of its threads stand still
-    unsettled = {job for job, attempt in started(journal) - settled(journal)}
+    unsettled = in_hand(events(journal))
     states = {job: queue.get(job).state for job in unsettled}
     held = {job for job, state in states.items() if state == "running"}
     os.kill(pid, signal.SIGKILL if held else signal.SIGCONT)
@@ -166,17 +166,34 @@ def events(journal: Path) -> list[tuple[str, Try, float]]:
     return [(kind, (job, attempt), at) for kind, job, attempt, at in map(json.loads, lines)]
 
 
-def started(journal: Path) -> set[Try]:
-    return {which for kind, which, _ in events(journal) if kind == "started"}
+def in_hand(said: list[tuple[str, Try, float]]) -> set[str]:
+    """Return the jobs that were started and not settled since; what is given back unstarted may be claimed again later."""
+    held = set()
+    for kind, (job, _), _ in said:
+        if kind == "started":
+            held.add(job)
+        elif kind == "settled":
+            held.discard(job)
+    return held
 
 
-def settled(journal: Path) -> set[Try]:
-    return {which for kind, which, _ in events(journal) if kind == "settled"}
+def stored(said: list[tuple[str, Try, float]]) -> Counter[tuple[str, str]]:
+    """Count per outcome and job the outcomes whose settlement followed them: those that the queue has stored."""
+    outcomes: dict[Try, str] = {}
+    counts: Counter[tuple[str, str]] = Counter()
+    for kind, which, _ in said:
+        if kind in {"completed", "retrying"}:
+            outcomes[which] = kind
+        elif kind == "settled" and which in outcomes:
+            counts[outcomes.pop(which), which[0]] += 1
+    return counts
 
 
 def verify(app: Any, state: Path, handles: dict[str, Any], check: Any, killed: Killed | None) -> list[str]:
     """Print the summary and return what is wrong."""
-    said = [event for journal in state.glob("*.journal") for event in events(journal)]
+    said = sorted(
+        (event for journal in state.glob("*.journal") for event in events(journal)), key=lambda event: event[2]
+    )
     changed = check.result(30)
     early = [at for kind, (job, _), at in said if (kind, job) == ("started", check.id)]
     with closing(app.open_index()) as index:
@@ -199,8 +216,13 @@ def verify(app: Any, state: Path, handles: dict[str, Any], check: Any, killed: K
         problems.append("the delayed re-check ran early")
     if checked != min(SAMPLE, len(handles)):
         problems.append(f"{checked} files were re-checked")
-    if again != (killed.held if killed else set()):
-        problems.append("what was started a second time is not what the killed worker held")
+    held = killed.held if killed else set()
+    if beyond := again - held:
+        problems.append(f"{len(beyond)} jobs were started a second time that no killed worker held")
+    if missing := held - again:
+        problems.append(
+            f"{len(missing)} jobs that the killed worker held were not started a second time, such as {min(missing)}"
+        )
     if killed is not None and not again:
         problems.append("the kill hit nothing: no job was started a second time")
     return problems
@@ -209,17 +231,16 @@ def verify(app: Any, state: Path, handles: dict[str, Any], check: Any, killed: K
 def second_starts(said: list[tuple[str, Try, float]], jobs: set[str]) -> tuple[set[str], int]:
     """Return the jobs with a start that no retry explains, and how many starts a settled retry does explain."""
     starts = Counter(job for kind, (job, _), _ in said if kind == "started")
-    done = {which for kind, which, _ in said if kind == "settled"}
-    retries = Counter(which[0] for kind, which, _ in said if kind == "retrying" and which in done)
-    return {job for job in jobs if starts[job] > 1 + retries[job]}, sum(retries[job] for job in jobs)
+    counts = stored(said)
+    again = {job for job in jobs if starts[job] > 1 + counts["retrying", job]}
+    return again, sum(counts["retrying", job] for job in jobs)
 
 
 def completions(said: list[tuple[str, Try, float]], handles: dict[str, Any], unsaid: set[str]) -> list[str]:
     """Return what is wrong with the jobs' ends, as the queue keeps them and as the workers saw them."""
     states = Counter(handle.state for handle in handles.values())
-    done = {which for kind, which, _ in said if kind == "settled"}
-    counts = Counter(which[0] for kind, which, _ in said if kind == "completed" and which in done)
-    odd = [h.id for h in handles.values() if counts[h.id] != (0 if h.id in unsaid else 1)]
+    counts = stored(said)
+    odd = [h.id for h in handles.values() if counts["completed", h.id] != (0 if h.id in unsaid else 1)]
     problems = [] if states == {"completed": len(handles)} else [f"the jobs' states are {dict(states)}"]
     return problems + ([f"{len(odd)} jobs without exactly one completion, such as {odd[0]}"] if odd else [])
 

@@ -110,5 +110,7 @@ def test_a_second_completion_and_a_missing_one_are_noticed(program: ModuleType) 
     handles = {"path": Handle("a")}
     assert program.completions(once, handles, set()) == []
     assert program.completions(twice, handles, set()) == ["1 jobs without exactly one completion, such as a"]
+    given_back = said("settled:a:1", "started:a:1", "completed:a:1")  # the first line is a release, not this end
+    assert program.completions(given_back, handles, set()) == ["1 jobs without exactly one completion, such as a"]
     assert program.completions([], handles, set()) == ["1 jobs without exactly one completion, such as a"]
     assert program.completions([], handles, {"a"}) == []
