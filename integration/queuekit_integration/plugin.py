@@ -18,6 +18,7 @@ from queuekit_integration.registry import SCENARIOS, load
 from queuekit_integration.servers import close_servers
 
 CATALOGUE = Path(__file__).parent / "catalogue"
+pytest.register_assert_rewrite("queuekit_integration.catalogue")  # a failed scenario shows the values it compared
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from queuekit import ConfigurationError, Event, Job, JobContext, JobNotFound, PayloadTooLarge, Snooze
+from queuekit import ConfigurationError, Event, Job, JobContext, JobNotFound, Snooze
 from queuekit.contract import Again, Done, Failure, Progress, Released
 from queuekit.worker.inline import run_due
 from queuekit_integration.harness import Harness, wait_until
@@ -263,20 +263,6 @@ def scenario_obs_07_no_payload_in_logs_by_default(h: Harness) -> None:
     run_due(queue)
     assert events
     assert all("hunter2" not in repr(event) for event in events)
-
-
-@scenario("LIM-01", needs=("browse",))
-def scenario_payload_large(h: Harness) -> None:
-    queue = h.queue(virtual=True)
-    most = min(queue.driver.limits.body_bytes, 1 << 20)
-    text = "x" * (most - 1000)
-    handle = queue.dispatch(Job("t", text))
-    assert handle.info().payload == text
-    too_large = "x" * (queue.driver.limits.body_bytes + 1)
-    with pytest.raises(PayloadTooLarge) as caught:
-        queue.dispatch(Job("t", too_large))
-    assert caught.value.size > caught.value.limit
-    assert len(queue.jobs()) == 1
 
 
 @scenario("LIM-03", needs=("browse",))

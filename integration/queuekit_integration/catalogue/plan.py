@@ -407,3 +407,29 @@ def scenario_observability_contract(h: Harness) -> None:
 
 def _bad() -> None:
     raise ValueError("no")
+
+
+@scenario("config_option_fuzz_invalid_combinations", needs=("count",))
+def scenario_config_option_fuzz_invalid_combinations(h: Harness) -> None:
+    """One bad value among good ones: refused by its name, in any company, and nothing is stored."""
+    rng = random.Random(21)
+    good: dict[str, list[Any]] = {
+        "delay": [0, 5], "retries": [0, 3], "timeout": [1, 0.5], "priority": [0, 9], "key": ["k", "ü"],
+        "concurrency": [("c", 2)], "rate_limit": ["10/s", "1/m"], "unique_for": [60], "retain": [0, 60], "tags": [["x"]],
+        "headers": [{"a": "b"}],
+    }  # fmt: skip
+    bad: dict[str, list[Any]] = {
+        "delay": [-1, "5"], "retries": [-1, 1.5], "timeout": [0, "x"], "priority": [10, -1], "key": ["", 5],
+        "concurrency": [("c", 0), "c"], "rate_limit": ["x", 5], "unique_for": [-1, 0], "retain": [-1, "x"], "tags": ["x", [5]],
+        "headers": [{"a": 1}],
+    }  # fmt: skip
+    queue = h.queue(virtual=True)
+    for name, values in bad.items():
+        for value in values:
+            company = rng.sample(sorted(set(good) - {name}), 3)
+            options = {other: rng.choice(good[other]) for other in company}
+            with pytest.raises(ConfigurationError, match=name):
+                queue.dispatch(Job("t", **options, **{name: value}))
+    assert queue.stats().pending == 0
+    queue.dispatch(Job("t", **{name: values[0] for name, values in good.items() if name not in {"delay", "retain"}}))
+    assert queue.stats().pending == 1, "the good ones alone are good"

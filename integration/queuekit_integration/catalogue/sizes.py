@@ -1,0 +1,76 @@
+"""LIM: how large a payload may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from queuekit import Job, PayloadTooLarge, Queue
+from queuekit_integration.harness import Harness
+from queuekit_integration.registry import scenario
+
+
+def largest(queue: Queue) -> int:
+    """Return the length of the longest text that fits: what the envelope adds is learned from a refusal."""
+    limit = queue.driver.limits.body_bytes
+    with pytest.raises(PayloadTooLarge) as caught:
+        queue.dispatch(Job("t", "x" * limit))
+    return limit - (caught.value.size - limit)
+
+
+@scenario("payload_large", needs=("browse",))
+def scenario_payload_large(h: Harness) -> None:
+    """Send large texts, also of characters that take several bytes: each arrives as it is."""
+    queue = h.queue(virtual=True)
+    most = largest(queue)
+    for character in ("x", "ü", "\U0001f600"):
+        text = character * (most // len(character.encode()) // 2)
+        assert queue.dispatch(Job("t", text)).info().payload == text
+
+
+@scenario("payload_large_below_limit", needs=("browse",))
+def scenario_payload_large_below_limit(h: Harness) -> None:
+    queue = h.queue(virtual=True)
+    text = "x" * (largest(queue) - 1)
+    assert queue.dispatch(Job("t", text)).info().payload == text
+
+
+@scenario("LIM-01", needs=("browse",))
+def scenario_payload_large_at_limit(h: Harness) -> None:
+    queue = h.queue(virtual=True)
+    text = "x" * largest(queue)
+    handle = queue.dispatch(Job("t", text))
+    assert handle.info().payload == text
+    [record] = _driver(queue).get([handle.id])
+    assert len(record.body.encode()) == queue.driver.limits.body_bytes
+
+
+@scenario("LIM-02", needs=("count",))
+def scenario_payload_large_above_limit(h: Harness) -> None:
+    """One byte too many is refused before anything is sent, alone and in a batch."""
+    queue = h.queue(virtual=True)
+    text = "x" * (largest(queue) + 1)
+    driver = _driver(queue)
+    sent: list[Any] = []
+    real = driver.send
+
+    def watched(messages: Any, **options: Any) -> None:
+        sent.extend(messages)
+        real(messages, **options)
+
+    driver.send = watched
+    with pytest.raises(PayloadTooLarge) as caught:
+        queue.dispatch(Job("t", text))
+    assert (caught.value.size, caught.value.limit) == (driver.limits.body_bytes + 1, driver.limits.body_bytes)
+    with pytest.raises(PayloadTooLarge):
+        queue.dispatch_many([Job("t", "fits"), Job("t", text)])
+    assert sent == []
+    assert queue.stats().pending == 0
+    queue.dispatch(Job("t", "fits"))
+    assert len(sent) == 1, "the watch on the driver saw nothing at all"
+
+
+def _driver(queue: Queue) -> Any:
+    queue.open()
+    return queue.driver
