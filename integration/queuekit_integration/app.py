@@ -14,13 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from queuekit import Backoff, JobContext, Queue
+from queuekit.drivers import connect
+from queuekit_integration.faults import ShiftedClock
 from queuekit_integration.history import Recorder, Watcher
 
 SETTINGS: dict[str, Any] = json.loads(os.environ["QUEUEKIT_APP"])
 FOLDER = Path(os.environ["QUEUEKIT_HISTORY"])
 NOTES = os.open(FOLDER / f"{SETTINGS['name']}-{os.getpid()}.notes", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-queue = Queue(SETTINGS["url"], namespace=SETTINGS["namespace"])
+# A wrong clock is this process's alone: the driver must not take it for the backend's.
+queue = Queue(
+    connect(SETTINGS["url"], namespace=SETTINGS["namespace"], clock=None),
+    namespace=SETTINGS["namespace"],
+    clock=ShiftedClock(SETTINGS.get("clock", 0.0)),
+)
 recorder = Recorder(FOLDER, SETTINGS["name"])
 queue.observe(Watcher(recorder, lease=SETTINGS.get("lease", 1.0)))
 

@@ -21,9 +21,10 @@ import msgspec
 
 from queuekit import Job, JobHandle, Queue, VirtualClock
 from queuekit.contract import Delivery, Driver, Message
-from queuekit.drivers import features_of
+from queuekit.drivers import connect, features_of
 from queuekit.ids import new_id
 from queuekit_integration.checker import Plan, check
+from queuekit_integration.faults import Proxy
 from queuekit_integration.history import Recorder, read_history
 from queuekit_integration.servers import Fault, Server
 
@@ -109,6 +110,7 @@ class Harness:
     _queues: list[Queue] = field(default_factory=list)
     _drivers: list[Driver] = field(default_factory=list)
     _workers: list[WorkerProcess] = field(default_factory=list)
+    _proxies: list[Proxy] = field(default_factory=list)
     _recorder: Recorder | None = None
 
     # -------------------------------------------------------------------------------- what a driver's author writes
@@ -117,8 +119,11 @@ class Harness:
         """Build a driver on this cell's backend and namespace; on `self.clock` when `virtual`, else on real time."""
         raise NotImplementedError
 
-    def url(self) -> str | None:
-        """Return the address with which another process reaches this cell's backend; None when none can."""
+    def url(self, *, through: Proxy | None = None) -> str | None:  # noqa: ARG002 - for who has a server
+        """Return the address with which another process reaches this cell's backend; None when none can.
+
+        With `through`, the address by which it is reached through that proxy.
+        """
         return None
 
     @classmethod
@@ -180,17 +185,31 @@ class Harness:
         """Return what can be done to this cell's server; nothing where there is none."""
         return frozenset() if self.server is None else self.server.faults
 
-    def driver(self) -> Driver:
-        """Return an open driver on virtual time."""
-        driver = self.make_driver(virtual=True)
+    def proxy(self) -> Proxy:
+        """Return a proxy in front of this cell's server; it is healed before this cell's queues are closed."""
+        assert self.server is not None, "this driver has no server; the scenario should need `server`"
+        proxy = Proxy(self.server.host, self.server.port)
+        self._proxies.append(proxy)
+        return proxy
+
+    def _make(self, *, virtual: bool, through: Proxy | None) -> Driver:
+        if through is None:
+            return self.make_driver(virtual=virtual)
+        address = self.url(through=through)
+        assert address is not None
+        return connect(address, namespace=self.namespace, clock=self.clock if virtual else None)
+
+    def driver(self, *, virtual: bool = True, through: Proxy | None = None) -> Driver:
+        """Return an open driver on virtual time, or on real time; `through` a proxy if wanted."""
+        driver = self._make(virtual=virtual, through=through)
         self._drivers.append(driver)
         driver.open()
         driver.prepare(["default"])
         return driver
 
-    def queue(self, *, virtual: bool = False, **options: Any) -> Queue:
-        """Return a queue on real time (for workers), or on virtual time (for `run_due`)."""
-        driver = self.make_driver(virtual=virtual)
+    def queue(self, *, virtual: bool = False, through: Proxy | None = None, **options: Any) -> Queue:
+        """Return a queue on real time (for workers), or on virtual time (for `run_due`); `through` a proxy if wanted."""
+        driver = self._make(virtual=virtual, through=through)
         queue = Queue(driver, clock=self.clock if virtual else None, namespace=self.namespace, **options)
         self._queues.append(queue)
         return queue
@@ -209,13 +228,15 @@ class Harness:
         assert len(found) == 1, f"one job should have been claimable, and {len(found)} were"
         return found[0]
 
-    def spawn_worker(self, app: str = "queuekit_integration.app", **settings: Any) -> WorkerProcess:
-        """Start a worker process on this cell's backend; it is ready when this returns.
+    def spawn_worker(
+        self, app: str = "queuekit_integration.app", *, through: Proxy | None = None, **settings: Any
+    ) -> WorkerProcess:
+        """Start a worker process on this cell's backend, `through` a proxy if wanted; it is ready when this returns.
 
-        `settings`: concurrency, lease, queues, grace. What its handlers do is in `queuekit_integration/app.py`; they
+        `settings`: concurrency, lease, queues, grace, clock (seconds by which its wall clock is off). What its handlers do is in `queuekit_integration/app.py`; they
         write to this cell's history folder.
         """
-        address = self.url()
+        address = self.url(through=through) if through else self.url()
         assert address is not None, "this driver has no other processes; the scenario should need `processes`"
         name = f"w{len(self._workers)}-{uuid.uuid4().hex[:6]}"
         environment = {
@@ -301,6 +322,8 @@ class Harness:
     def close(self) -> None:
         """End what this cell started, also after a failure; a server that was harmed is healed first."""
         self.heal()
+        for proxy in self._proxies:
+            proxy.heal()
         for worker in self._workers:
             if worker.process.poll() is None:
                 worker.thaw()
@@ -312,6 +335,8 @@ class Harness:
             queue.close()
         for driver in self._drivers:
             driver.close()
+        for proxy in self._proxies:
+            proxy.close()
 
 
 @contextlib.contextmanager

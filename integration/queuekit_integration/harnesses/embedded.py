@@ -10,6 +10,7 @@ from queuekit.contract import Driver, Message
 from queuekit.ids import new_id
 from queuekit.memory import Broker, MemoryDriver
 from queuekit.sqlite import SqliteDriver
+from queuekit_integration.faults import Proxy
 from queuekit_integration.harness import Harness
 
 
@@ -63,7 +64,7 @@ class SqliteHarness(Harness):
         """Open the cell's file."""
         return SqliteDriver(self.path, namespace=self.namespace, clock=self.clock if virtual else None)
 
-    def url(self) -> str | None:
+    def url(self, *, through: Proxy | None = None) -> str | None:  # noqa: ARG002 - there is nothing to pass through
         """Return the file's address."""
         return f"sqlite:///{self.path}"
 

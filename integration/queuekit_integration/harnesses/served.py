@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from queuekit.contract import Driver
 from queuekit.drivers import connect
+from queuekit_integration.faults import Proxy
 from queuekit_integration.harness import Harness
 from queuekit_integration.servers import Kind, Server, free_port, server
 from queuekit_integration.servers.providers import unavailable
@@ -40,21 +41,17 @@ class ServedHarness(Harness):
         """Return the queue's address for a server's; a driver that wants options in it adds them here."""
         return url
 
-    def url(self) -> str:
+    def url(self, *, through: Proxy | None = None) -> str:
         """Return the address with which every process reaches the server."""
-        return self.address(self.server.url())
+        return self.address(self.server.url(port=through.port if through else None))
 
     def make_driver(self, *, virtual: bool) -> Driver:
         """Build the driver from the address, as a user does."""
-        return self.connect(self.url(), virtual=virtual)
+        return connect(self.url(), namespace=self.namespace, clock=self.clock if virtual else None)
 
     def broken(self) -> Driver:
         """Return a driver on a port where nobody listens."""
-        return self.connect(self.address(self.server.url(port=free_port())), virtual=False)
-
-    def connect(self, url: str, *, virtual: bool) -> Driver:
-        """Build a driver for an address."""
-        return connect(url, namespace=self.namespace, clock=self.clock if virtual else None)
+        return connect(self.address(self.server.url(port=free_port())), namespace=self.namespace, clock=None)
 
     def heal(self) -> None:
         """Undo what was done to the server."""

@@ -17,7 +17,7 @@ from typing import IO
 
 from queuekit_integration.servers.tree import alive, end_tree, started_at, wait_gone
 
-__all__ = ["guard_folder", "guard_process"]
+__all__ = ["guard_folder", "guard_mount", "guard_process"]
 
 _guards: dict[int, IO[bytes]] = {}
 """The guard's input, by the process it was started for: a forked child gets a guard of its own."""
@@ -31,6 +31,11 @@ def guard_process(pid: int) -> None:
 def guard_folder(path: Path) -> None:
     """Remove this folder when the calling process ends."""
     _tell(f"folder {path}")
+
+
+def guard_mount(path: Path) -> None:
+    """Unmount this folder when the calling process ends."""
+    _tell(f"mount {path}")
 
 
 def _tell(line: str) -> None:
@@ -59,6 +64,9 @@ def main() -> None:
         if what == "process":
             pid, _, started = name.partition(" ")
             _end(int(pid), started)
+    for what, name in told:
+        if what == "mount" and Path(name).is_mount():
+            subprocess.run(["umount", "-l", name], check=False, capture_output=True)
     for what, name in told:
         if what == "folder":
             with contextlib.suppress(OSError):  # a mount that only its scenario can remove
