@@ -1,0 +1,284 @@
+"""The floor under queuekit: what a bare client, and what a bare driver, reach with the same work in the same batches.
+
+    python scripts/bench/floor.py redis://127.0.0.1:16379/0 [--n 20000] [--batches 100,500] [--rounds 3]
+    python scripts/bench/floor.py postgresql://bench@127.0.0.1:15433/bench
+
+`bare`: the client library alone with a minimal script or statement that does what a leased queue must do and nothing else: store a job with its
+record; settle the last batch under its tokens, keep what finished, and lend the next batch under new ones. Arguments are made beforehand where they
+can be. `driver`: queuekit's driver, called in a loop without worker, codec or handler. One client, one connection, one thread: both numbers are for one
+process. The server must be the benchmark's own: what is in it is dropped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+from queuekit.contract import Done, Message
+from queuekit.drivers import connect
+from queuekit.ids import new_id
+
+BODY = (
+    '{"v":1,"id":"%s","type":"noop","sent":1700000000.000,'
+    '"payload":{"j":{"i":1,"user":123456,"path":"/a/b/c","tags":["x","y"]}}}'
+)
+Ids = Sequence[str]
+
+
+class Floor(Protocol):
+    """A bare client on one backend."""
+
+    def reset(self) -> None:
+        """Begin empty."""
+        ...
+
+    def prepare(self, ids: Ids, size: int) -> list[Any]:
+        """Make the arguments of all calls, for `size` jobs each."""
+        ...
+
+    def store(self, calls: list[Any]) -> None:
+        """Make the calls."""
+        ...
+
+    def drain(self, size: int) -> int:
+        """Lend, settle and lend the next in batches until nothing is left; return how many were settled."""
+        ...
+
+
+def batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Cut into batches."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+# -------------------------------------------------------------------------------------------------------------- Redis
+
+SEND = """
+local ready, jobs = KEYS[1], KEYS[2]
+for i = 1, #ARGV, 2 do
+    redis.call('HSET', jobs, ARGV[i], ARGV[i + 1])
+    redis.call('RPUSH', ready, ARGV[i])
+end
+"""
+EXCHANGE = """
+-- KEYS: ready (list), jobs (hash), leases (sorted set), tokens (hash), finished (sorted set), sequence
+-- ARGV: how many, the lease's end, now, then pairs of id and token
+local lent = {}
+for i = 4, #ARGV, 2 do
+    local id = ARGV[i]
+    if redis.call('HGET', KEYS[4], id) == ARGV[i + 1] then
+        redis.call('HDEL', KEYS[4], id)
+        redis.call('ZREM', KEYS[3], id)
+        redis.call('ZADD', KEYS[5], ARGV[3], id)
+    end
+end
+local ids = redis.call('LPOP', KEYS[1], ARGV[1])
+if not ids then return lent end
+local token = redis.call('INCRBY', KEYS[6], #ids)
+local bodies = redis.call('HMGET', KEYS[2], unpack(ids))
+local leases, tokens = {}, {}
+for i, id in ipairs(ids) do
+    leases[2 * i - 1], leases[2 * i] = ARGV[2], id
+    tokens[2 * i - 1], tokens[2 * i] = id, token - #ids + i
+    lent[3 * i - 2], lent[3 * i - 1], lent[3 * i] = id, token - #ids + i, bodies[i]
+end
+redis.call('ZADD', KEYS[3], unpack(leases))
+redis.call('HSET', KEYS[4], unpack(tokens))
+return lent
+"""
+
+
+class BareRedis:
+    """redis-py with hiredis and two scripts."""
+
+    def __init__(self, address: str) -> None:
+        import redis  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - only where Redis is measured
+
+        self._redis = redis.Redis.from_url(address)
+        self._send = self._redis.register_script(SEND)
+        self._exchange = self._redis.register_script(EXCHANGE)
+
+    def reset(self) -> None:
+        """Empty the server."""
+        self._redis.flushall()
+
+    def prepare(self, ids: Ids, size: int) -> list[Any]:
+        """Return pairs of id and body."""
+        return [[text for id in part for text in (id, BODY % id)] for part in batches(ids, size)]
+
+    def store(self, calls: list[Any]) -> None:
+        """Call the script."""
+        for arguments in calls:
+            self._send(keys=["{b}ready", "{b}jobs"], args=arguments)
+
+    def drain(self, size: int) -> int:
+        """Settle and lend in one call."""
+        keys = [f"{{b}}{name}" for name in ("ready", "jobs", "leases", "tokens", "finished", "sequence")]
+        settled = 0
+        held: list[Any] = []
+        while True:
+            lent = self._exchange(keys=keys, args=[size, 2_000_000_000, 1_700_000_000, *held])
+            settled += len(held) // 2
+            if not lent:
+                return settled
+            held = [field for start in range(0, len(lent), 3) for field in lent[start : start + 2]]
+
+
+# ----------------------------------------------------------------------------------------------------------- Postgres
+
+TABLES = """
+DROP TABLE IF EXISTS floor_jobs, floor_done;
+CREATE TABLE floor_jobs (
+    seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, id uuid NOT NULL UNIQUE, queue text NOT NULL, body text NOT NULL,
+    token bigint, lease_end timestamptz
+) WITH (fillfactor = 70);
+CREATE INDEX floor_ready ON floor_jobs (queue, seq) WHERE token IS NULL;
+CREATE TABLE floor_done (id uuid NOT NULL, queue text NOT NULL, body text NOT NULL, at timestamptz NOT NULL);
+DROP SEQUENCE IF EXISTS floor_token;
+CREATE SEQUENCE floor_token;
+"""
+INSERT = "INSERT INTO floor_jobs (id, queue, body) SELECT id, 'q', body FROM unnest(%s::uuid[], %s::text[]) AS new (id, body)"
+CLAIM = """
+WITH next AS MATERIALIZED (
+    SELECT seq FROM floor_jobs WHERE queue = 'q' AND token IS NULL ORDER BY seq LIMIT %s FOR UPDATE SKIP LOCKED
+)
+UPDATE floor_jobs SET token = nextval('floor_token'), lease_end = clock_timestamp() + interval '30 s'
+FROM next WHERE floor_jobs.seq = next.seq RETURNING floor_jobs.seq, token, id, body
+"""
+SETTLE = """
+WITH ended AS (
+    DELETE FROM floor_jobs USING unnest(%s::bigint[], %s::bigint[]) AS mine (seq, token)
+    WHERE floor_jobs.seq = mine.seq AND floor_jobs.token = mine.token RETURNING id, queue, body
+)
+INSERT INTO floor_done SELECT id, queue, body, clock_timestamp() FROM ended
+"""
+
+
+class BarePostgres:
+    """psycopg with three prepared statements; settling and lending travel in one pipeline."""
+
+    def __init__(self, address: str) -> None:
+        import psycopg  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - only where Postgres is measured
+
+        self._connection: Any = psycopg.connect(address, autocommit=True, prepare_threshold=0)
+
+    def reset(self) -> None:
+        """Make the tables anew."""
+        self._connection.execute(TABLES, prepare=False)
+
+    def prepare(self, ids: Ids, size: int) -> list[Any]:
+        """Return an array of ids and one of bodies."""
+        return [(list(part), [BODY % id for id in part]) for part in batches(ids, size)]
+
+    def store(self, calls: list[Any]) -> None:
+        """Insert, one commit a call."""
+        for arguments in calls:
+            self._connection.execute(INSERT, arguments)
+
+    def drain(self, size: int) -> int:
+        """Settle and lend in one pipeline, one transaction."""
+        settled, lent = 0, self._connection.execute(CLAIM, [size]).fetchall()
+        while lent:
+            arguments = ([row[0] for row in lent], [row[1] for row in lent])
+            settled += len(lent)
+            with self._connection.pipeline(), self._connection.transaction():
+                self._connection.execute(SETTLE, arguments)
+                cursor = self._connection.execute(CLAIM, [size])
+            lent = cursor.fetchall()
+        return settled
+
+
+# ------------------------------------------------------------------------------------------------- queuekit's own driver
+
+
+class BareDriver:
+    """queuekit's driver without the core above it."""
+
+    def __init__(self, address: str) -> None:
+        self._driver: Any = connect(address, namespace="floor", clock=None)
+        self._driver.open()
+        self._driver.prepare(["q"])
+
+    def reset(self) -> None:
+        """Forget what is left of the last round."""
+        while self._driver.prune(older_than=0):
+            pass
+
+    def prepare(self, ids: Ids, size: int) -> list[Any]:
+        """Return messages."""
+        return list(batches([Message(id, "q", "noop", BODY % id) for id in ids], size))
+
+    def store(self, calls: list[Any]) -> None:
+        """Send."""
+        for messages in calls:
+            self._driver.send(messages)
+
+    def drain(self, size: int) -> int:
+        """Exchange outcomes for deliveries."""
+        settled = 0
+        deliveries = self._driver.claim(["q"], limit=size, lease=30.0)
+        while deliveries:
+            settled += len(deliveries)
+            outcomes = [Done(delivery) for delivery in deliveries]
+            _, deliveries = self._driver.exchange(outcomes, ["q"], limit=size, lease=30.0)
+        return settled
+
+
+BARE: dict[str, Callable[[str], Floor]] = {
+    "redis": BareRedis,
+    "rediss": BareRedis,
+    "postgres": BarePostgres,
+    "postgresql": BarePostgres,
+}
+
+
+def measure(floor: Floor, count: int, sizes: Sequence[int]) -> dict[str, float]:
+    """Return jobs per second for every kind of work."""
+    floor.reset()
+    figures = {"store one by one": store(floor, count // 10, 1)}
+    floor.drain(100)
+    for size in sizes:
+        figures[f"store by {size}"] = store(floor, count, size)
+        begin = time.perf_counter()
+        settled = floor.drain(size)
+        figures[f"lend and settle by {size}"] = settled / (time.perf_counter() - begin)
+        assert settled == count, f"{settled} of {count} were settled"
+        floor.reset()
+    return figures
+
+
+def store(floor: Floor, count: int, size: int) -> float:
+    """Return jobs stored per second."""
+    calls = floor.prepare([new_id() for _ in range(count)], size)
+    begin = time.perf_counter()
+    floor.store(calls)
+    return count / (time.perf_counter() - begin)
+
+
+def main() -> None:
+    """Print medians and the share that the driver reaches."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("address")
+    parser.add_argument("--n", type=int, default=20_000)
+    parser.add_argument("--batches", default="100,500")
+    parser.add_argument("--rounds", type=int, default=3)
+    wanted = parser.parse_args()
+    sizes = [int(text) for text in wanted.batches.split(",")]
+    bare, driver = BARE.get(wanted.address.partition(":")[0]), BareDriver(wanted.address)
+    floors: dict[str, Floor] = ({} if bare is None else {"bare": bare(wanted.address)}) | {"driver": driver}
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in floors}
+    for _ in range(wanted.rounds):
+        for name, floor in floors.items():
+            rounds[name].append(measure(floor, wanted.n, sizes))
+    print("| jobs/s | " + " | ".join(floors) + " | share |")
+    print("| --- |" + " ---: |" * (len(floors) + 1))
+    for kind in rounds["driver"][0]:
+        found = [statistics.median(figures[kind] for figures in rounds[name]) for name in floors]
+        print(f"| {kind} | " + " | ".join(f"{value:,.0f}" for value in found) + f" | {found[-1] / found[0]:.0%} |")
+
+
+if __name__ == "__main__":
+    main()
