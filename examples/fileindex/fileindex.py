@@ -93,7 +93,7 @@ def run(state: Path, paths: list[str], *, killing: bool) -> int:
             [*command, "--concurrency", "4", "--lease", str(LEASE)], cwd=HERE, stdout=log, stderr=log
         )
     try:
-        killed = work(app.queue, state, workers, total=len(handles) + 1, killing=killing)
+        killed = work(app.queue, state, workers, {handle.id for handle in handles.values()}, killing=killing)
     finally:
         workers.terminate()
         workers.wait(60)
@@ -103,9 +103,9 @@ def run(state: Path, paths: list[str], *, killing: bool) -> int:
     return 1 if problems else 0
 
 
-def work(queue: Any, state: Path, workers: subprocess.Popen[bytes], *, total: int, killing: bool) -> Killed | None:
+def work(queue: Any, state: Path, workers: subprocess.Popen[bytes], jobs: set[str], *, killing: bool) -> Killed | None:
     """Watch the workers until nothing is left, and kill one of them once a tenth is done."""
-    killed = Killed() if killing else None
+    killed, total = Killed() if killing else None, len(jobs) + 1  # and the re-check
     display = Display(total)
     while left := display.show(queue):
         if workers.poll() is not None:
@@ -115,7 +115,7 @@ def work(queue: Any, state: Path, workers: subprocess.Popen[bytes], *, total: in
         if killed is None or killed.pid:
             time.sleep(0.1)
         elif left <= total * 0.9:
-            try_to_kill(queue, state, killed)
+            try_to_kill(queue, state, jobs, killed)
     display.show(queue, last=True)
     return killed
 
@@ -141,13 +141,13 @@ class Display:
         return left
 
 
-def try_to_kill(queue: Any, state: Path, killed: Killed) -> None:
-    """Freeze a worker, look what it holds, and kill -9 it unless that is nothing."""
+def try_to_kill(queue: Any, state: Path, jobs: set[str], killed: Killed) -> None:
+    """Freeze a worker, look which of the jobs it holds, and kill -9 it unless that is nothing."""
     journal = max(state.glob("*.journal"), key=lambda file: file.stat().st_mtime)
     pid = int(journal.stem)
     os.kill(pid, signal.SIGSTOP)
     time.sleep(0.01)  # all of its threads stand still
-    unsettled = in_hand(events(journal))
+    unsettled = in_hand(events(journal)) & jobs
     states = {job: queue.get(job).state for job in unsettled}
     held = {job for job, state in states.items() if state == "running"}
     os.kill(pid, signal.SIGKILL if held else signal.SIGCONT)
