@@ -5,6 +5,7 @@ Every handler notes its start before anything else, with one unbuffered write, s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from queuekit import Backoff, JobContext, Queue
+from queuekit import Backoff, Event, Job, JobContext, Queue
 from queuekit.drivers import connect
 from queuekit_integration.faults import ShiftedClock
 from queuekit_integration.history import Recorder, Watcher
@@ -30,6 +31,13 @@ queue = Queue(
 )
 recorder = Recorder(FOLDER, SETTINGS["name"])
 queue.observe(Watcher(recorder, lease=SETTINGS.get("lease", 1.0)))
+
+
+@queue.observe
+def die_on(event: Event) -> None:
+    """Die in the middle of it, at the event that the scenario names."""
+    if event.kind == SETTINGS.get("die_on"):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def note(f: str, ctx: JobContext, **fields: Any) -> None:
@@ -82,6 +90,17 @@ def die(ctx: JobContext) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@queue.job(name="stubborn")
+def stubborn(ctx: JobContext, seconds: float) -> None:
+    """Go on for a while whatever anybody asks."""
+    note("start", ctx)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(BaseException):
+            time.sleep(0.05)
+    note("end", ctx)
+
+
 @queue.job(name="hog")
 def hog(ctx: JobContext, seconds: float) -> None:
     """Burn CPU in pure Python, never blocking."""
@@ -93,6 +112,38 @@ def hog(ctx: JobContext, seconds: float) -> None:
 
 
 def main() -> None:
+    """Do what the scenario asked for: dispatch, or work until a signal comes."""
+    if "dispatch" in SETTINGS:
+        dispatch_until_killed()
+    elif SETTINGS.get("signals"):
+        work_as_queue_run_does()
+    else:
+        work()
+
+
+def dispatch_until_killed() -> None:
+    """Dispatch unique jobs, one a scope, and note each that was accepted."""
+    ready_file().touch()
+    for number in range(SETTINGS["dispatch"]):
+        queue.dispatch(Job("nobody_runs_it", {"number": number}, unique_key=f"k{number}"))
+        os.write(
+            NOTES, json.dumps({"t": time.monotonic_ns(), "worker": SETTINGS["name"], "f": "sent"}).encode() + b"\n"
+        )
+
+
+def work_as_queue_run_does() -> None:
+    """Leave signals to `Queue.run`."""
+    queue.on_worker_start(ready_file().touch)
+    queue.run(SETTINGS.get("concurrency", 4), grace=SETTINGS.get("grace", 5), lease=SETTINGS.get("lease", 1.0))
+    queue.close()
+
+
+def ready_file() -> Path:
+    """Return the file whose existence says that this process is at work."""
+    return Path(FOLDER / f"{SETTINGS['name']}.ready")
+
+
+def work() -> None:
     """Work until SIGTERM."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -103,7 +154,7 @@ def main() -> None:
         name=SETTINGS["name"],
     ).start()
     assert worker.ready(20)
-    (FOLDER / f"{SETTINGS['name']}.ready").touch()
+    ready_file().touch()
     stop.wait()
     worker.stop(timeout=SETTINGS.get("grace", 5))
     queue.close()

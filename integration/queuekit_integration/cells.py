@@ -162,6 +162,15 @@ def _no_bound_on_connections(harness: Harness) -> None:
         assert "connections" not in {finding.setting for finding in queue.doctor(concurrency=10_000)}
 
 
+def _required(feature: str) -> Callable[[Harness], None]:
+    """Return what asserts that a feature without a verb of the API is refused where an application requires it."""
+
+    def refuse(harness: Harness) -> None:
+        _refuses(harness, feature, lambda queue: Queue(queue.driver, requires=[feature]))
+
+    return refuse
+
+
 REFUSALS: dict[str, Callable[[Harness], None]] = {
     "browse": lambda h: _refuses(h, "browse", lambda q: q.jobs()),
     "concurrency": lambda h: _refuses(h, "concurrency", _job(concurrency=("k", 1))),
@@ -170,7 +179,9 @@ REFUSALS: dict[str, Callable[[Harness], None]] = {
     "count": lambda h: _refuses(h, "count", lambda q: q.stats()),
     "delay": lambda h: _refuses(h, "delay", _job(delay=1)),
     "diagnose": lambda h: _refuses(h, "diagnose", lambda q: q.doctor()),
+    "exchange": _required("exchange"),
     "key": lambda h: _refuses(h, "key", _job(key="k")),
+    "migrate": _required("migrate"),
     "pause": lambda h: _refuses(h, "pause", lambda q: q.pause("default")),
     "priority": lambda h: _refuses(h, "priority", _job(priority=9)),
     "processes": _no_processes,
@@ -178,8 +189,9 @@ REFUSALS: dict[str, Callable[[Harness], None]] = {
     "rate_limit": lambda h: _refuses(h, "rate_limit", _job(rate_limit="1/s")),
     "records": lambda h: _refuses(h, "records", lambda q: q.prune()),
     "registry": lambda h: _refuses(h, "registry", lambda q: q.workers()),
+    "store": _required("store"),
     "transactional": lambda h: _refuses(h, "transactional", lambda q: q.dispatch(Job("t"), connection=object())),
     "unique": lambda h: _refuses(h, "unique", _job(unique_for=5)),
 }
-"""What a driver without a need must say. Needs without an entry (fencing, exchange, the store) cannot be asked for through
-the API; a driver that lacks one of those declares a weaker sentence instead."""
+"""What a driver without a need must say. Needs without an entry (fencing, leases by time, unique ids) cannot be asked for
+through the API; a driver that lacks one of those declares a weaker sentence instead."""

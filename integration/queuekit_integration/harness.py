@@ -84,6 +84,10 @@ class WorkerProcess:
         """SIGCONT."""
         self.process.send_signal(signal.SIGCONT)
 
+    def end(self, *, seconds: float = DEADLINE) -> int:
+        """Wait until it has ended by itself; return the exit code."""
+        return self.process.wait(seconds)
+
     def terminate(self) -> int:
         """SIGTERM; return the exit code."""
         self.process.terminate()
@@ -214,6 +218,16 @@ class Harness:
         self._queues.append(queue)
         return queue
 
+    @contextlib.contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """Let what is made meanwhile use another namespace of the same backend."""
+        here = self.namespace
+        self.namespace = f"{here}-e"
+        try:
+            yield
+        finally:
+            self.namespace = here
+
     def advance(self, seconds: float) -> None:
         """Let virtual time pass."""
         self.clock.advance(seconds)
@@ -233,7 +247,9 @@ class Harness:
     ) -> WorkerProcess:
         """Start a worker process on this cell's backend, `through` a proxy if wanted; it is ready when this returns.
 
-        `settings`: concurrency, lease, queues, grace, clock (seconds by which its wall clock is off). What its handlers do is in `queuekit_integration/app.py`; they
+        `settings`: concurrency, lease, queues, grace, clock (seconds by which its wall clock is off); `signals` leaves SIGTERM
+        and SIGINT to `Queue.run`; `die_on` kills it at an event; `dispatch` makes it a dispatcher of unique jobs. What its
+        handlers do is in `queuekit_integration/app.py`; they
         write to this cell's history folder.
         """
         address = self.url(through=through) if through else self.url()

@@ -54,6 +54,7 @@ NEEDS = frozenset(
         "fenced",
         "key",
         "lease",
+        "migrate",
         "pause",
         "priority",
         "processes",

@@ -80,6 +80,28 @@ def scenario_del_04_queue_isolation(h: Harness) -> None:
         wait_until(lambda: seen == ["one", "two"], "the job of q2 to run once a worker serves it")
 
 
+@scenario("DEL-05", needs=("processes", "count", "unique", "pause"))
+def scenario_del_05_namespace_isolation(h: Harness) -> None:
+    """Use two namespaces of one backend: jobs, ids, unique scopes, counts and pauses of one are nothing to the other."""
+    here = h.queue(virtual=True)
+    with h.elsewhere():
+        there = h.queue(virtual=True)
+    ran: list[str] = []
+    here.register("t", lambda: ran.append("here"))
+    there.register("t", lambda: ran.append("there"))
+    id = new_id()
+    for queue in (here, there):
+        assert queue.dispatch(Job("t", id=id, unique_key="k", concurrency=("c", 1))).created
+    assert (here.stats().pending, there.stats().pending) == (1, 1)
+    here.pause("default")
+    run_due(here)
+    run_due(there)
+    assert ran == ["there"]
+    here.resume("default")
+    run_due(here)
+    assert ran == ["there", "here"]
+
+
 @scenario("DEL-06", needs=("count",))
 def scenario_del_06_ack_after_handler_not_before(h: Harness) -> None:
     inside, leave = threading.Event(), threading.Event()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from typing import Any
 
 import pytest
 
 from queuekit import ConfigurationError, Event, Job, JobContext
-from queuekit.contract import Again, Concurrency, Dead, Done
+from queuekit.contract import Again, Concurrency, Dead, Delivery, Done
 from queuekit_integration.harness import Harness, wait_until
 from queuekit_integration.registry import scenario
 
@@ -224,6 +225,88 @@ def scenario_lse_busy_python_does_not_starve_renewal(h: Harness) -> None:
     for handle in handles:
         assert handle.wait(40).state == "completed"
     assert len(h.starts()) == 4, "a lease was lost although its worker lived"
+
+
+@scenario("LSE-10", suite="contract", needs=("lease", "fenced"))
+def scenario_lse_10_stale_side_effects_fenced(h: Harness) -> None:
+    """Write with the lease's token, as `ctx.fence` gives it: the row refuses a zombie's write that comes late."""
+    database = sqlite3.connect(":memory:")
+    database.execute("CREATE TABLE account (id INTEGER PRIMARY KEY, owner TEXT, fence INTEGER)")
+    database.execute("INSERT INTO account VALUES (1, 'nobody', 0)")
+
+    def write(owner: str, delivery: Delivery) -> int:
+        text = "UPDATE account SET owner = ?, fence = ? WHERE id = 1 AND fence <= ?"
+        return database.execute(text, (owner, delivery.token, delivery.token)).rowcount
+
+    one, two = h.driver(), h.driver()
+    one.send([h.message()])
+    zombie = h.claim_one(one, lease=1)
+    assert write("zombie, in time", zombie) == 1
+    h.advance(1.1)
+    successor = h.claim_one(two)
+    assert write("successor", successor) == 1
+    assert write("successor, again", successor) == 1
+    assert write("zombie, too late", zombie) == 0
+    assert database.execute("SELECT owner FROM account").fetchone() == ("successor, again",)
+    database.close()
+
+
+@scenario("LSE-13", suite="contract", needs=("lease",))
+def scenario_lse_13_reaper_respects_batch(h: Harness) -> None:
+    """Let ten thousand leases run out at once: they come back in bounded batches, once each, and hold nobody else up."""
+    driver = h.driver()
+    total, size = 10_001, min(driver.limits.batch, 1000)
+    for start in range(0, total, size):
+        driver.send([h.message(queue="reaped") for _ in range(min(size, total - start))])
+        driver.claim(["reaped"], limit=size, lease=1)
+    h.advance(1.1)
+    driver.send([h.message("other")])
+    begin = time.monotonic()
+    assert h.claim_one(driver).message.body == "other"
+    assert time.monotonic() - begin < 2, "a claim from another queue waited for the sweep"
+    seen: list[str] = []
+    while found := driver.claim(["reaped"], limit=size, lease=600):
+        assert len(found) <= size
+        assert {delivery.attempt for delivery in found} == {2}
+        seen += [delivery.message.id for delivery in found]
+    assert len(seen) == len(set(seen)) == total
+
+
+@scenario("LSE-16", needs=("count", "lease"), timing=True)
+def scenario_lse_16_prefetch_does_not_burn_lease(h: Harness) -> None:
+    """Hold prefetched jobs behind slow ones for longer than a lease: each still runs once, as its first attempt."""
+    queue = h.queue()
+    starts: list[tuple[str, int]] = []
+    held: list[int] = []
+
+    @queue.job(name="job")
+    def job(ctx: JobContext, seconds: float = 0.0) -> None:
+        starts.append((ctx.id, ctx.attempt))
+        if seconds:
+            held.append(queue.stats().in_flight)
+            time.sleep(seconds)
+
+    plan = [0.0] * 60 + [0.7] * 2 + [0.0] * 20
+    handles = queue.dispatch_many(job.job(seconds) for seconds in plan)
+    with queue.worker(concurrency=1, lease=0.5):
+        queue.drain(20)
+    assert max(held) > 1, "nothing was prefetched"
+    assert sorted(starts) == sorted((handle.id, 1) for handle in handles)
+
+
+@scenario("LSE-17", needs=("processes", "browse", "lease"), timing=True)
+def scenario_lse_17_crash_between_claim_and_start(h: Harness) -> None:
+    """Kill a worker between claim and start: the hand-out is charged, and the job starts once, elsewhere."""
+    queue = h.queue()
+    first = h.spawn_worker(lease=1.0, die_on="claimed")
+    handle = queue.dispatch(Job("note"))
+    first.end()
+    assert h.starts() == []
+    assert handle.info().attempt == 1
+    h.spawn_worker(lease=1.0)
+    assert handle.wait(20).state == "completed"
+    [start] = h.starts()
+    assert start["attempt"] == 2
 
 
 @scenario("LSE-11", suite="contract", needs=("lease",))

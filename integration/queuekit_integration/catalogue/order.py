@@ -165,6 +165,23 @@ def scenario_ord_07_concurrency_limit_per_key(h: Harness) -> None:
     assert most == 2, f"{most} ran at once, and 2 were to"
 
 
+@scenario("ORD-08", needs=("processes", "concurrency", "count"), timing=True)
+def scenario_ord_08_global_concurrency_limit(h: Harness) -> None:
+    """Limit jobs that three processes work off: together they reach the limit and never exceed it."""
+    queue = h.queue()
+    for _ in range(3):
+        h.spawn_worker(concurrency=3, lease=2.0)
+    queue.dispatch_many(Job("slow", {"seconds": 0.1}, concurrency=("shop", 4)) for _ in range(24))
+    queue.drain(30)
+    together = most = 0
+    for note in h.notes():
+        together += {"start": 1, "end": -1}[note["f"]]
+        most = max(most, together)
+    assert most == 4, f"{most} ran at once, and 4 were to"
+    assert len({start["pid"] for start in h.starts()}) > 1, "one process ran them all"
+    assert len(h.starts()) == 24
+
+
 @scenario("ORD-09", suite="contract", needs=("concurrency", "lease"))
 def scenario_ord_09_limit_slot_returned_on_crash(h: Harness) -> None:
     driver = h.driver()

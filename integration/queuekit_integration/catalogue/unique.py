@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from queuekit import Backoff, DuplicateJob, Job, JobContext, Queue
-from queuekit.contract import Unique
+from queuekit import AmbiguousDispatch, Backoff, DuplicateJob, Job, JobContext, Queue
+from queuekit.contract import AmbiguousSend, Unique
 from queuekit.worker.inline import run_due
-from queuekit_integration.harness import Harness
+from queuekit_integration.harness import Harness, wait_until
 from queuekit_integration.registry import scenario
 
 
@@ -155,6 +155,72 @@ def scenario_unq_replace_changes_only_unstarted_jobs(h: Harness) -> None:
     third = queue.dispatch(Job("t", {"a": 3}, unique_key="k", on_conflict="replace"))
     assert third.id == first.id
     assert first.info().payload == {"a": 2}, "a running job was replaced"
+
+
+@scenario("UNQ-08", needs=("unique", "processes", "browse", "count"), timing=True)
+def scenario_unq_08_crash_holding_lock(h: Harness) -> None:
+    """Kill a process that dispatches unique jobs: no scope is held without a job, and no job lacks its scope."""
+    queue = h.queue()
+    dispatcher = h.spawn_worker(dispatch=100_000)
+    wait_until(lambda: len(h.notes()) >= 30, "the dispatcher to be in the middle of it")
+    dispatcher.kill()
+    sent, before = len(h.notes()), queue.stats().pending
+    assert sent <= before <= sent + 1, "an accepted job is missing"
+    again = [
+        queue.dispatch(Job("nobody_runs_it", {"number": n}, unique_key=f"k{n}")) for n in range(before - 5, before + 5)
+    ]
+    assert [handle.created for handle in again] == [False] * 5 + [True] * 5
+    for number, handle in enumerate(again, before - 5):
+        assert handle.info().payload == {"number": number}
+
+
+@scenario("UNQ-09", needs=("unique", "unique_ids", "browse", "count"))
+def scenario_unq_09_reply_lost_on_unique_dispatch(h: Harness) -> None:
+    """Lose the answer to a unique dispatch that was applied: dispatching again finds the job, with its id or without."""
+    queue = h.queue(virtual=True)
+    queue.open()
+    driver: Any = queue.driver
+    real = driver.send_unique
+
+    def answer_lost(*arguments: Any, **options: Any) -> Any:
+        real(*arguments, **options)
+        raise AmbiguousSend("injected: applied, and the answer was lost")
+
+    driver.send_unique = answer_lost
+    with pytest.raises(AmbiguousDispatch) as caught:
+        queue.dispatch(Job("t", {"a": 1}, unique_key="k"))
+    driver.send_unique = real
+    assert caught.value.retryable
+    id = caught.value.job_id
+    same = queue.dispatch(Job("t", {"a": 1}, unique_key="k", id=id))
+    other = queue.dispatch(Job("t", {"a": 1}, unique_key="k"))
+    assert same.id == other.id == id
+    assert not other.created
+    assert queue.stats().pending == 1
+
+
+@scenario("UNQ-11", needs=("unique", "delay", "browse"))
+def scenario_unq_11_debounce_last_wins(h: Harness) -> None:
+    """Dispatch again and again with a delay and `replace`: one run, a delay after the last, with the last arguments."""
+    queue = h.queue(virtual=True)
+    ran: list[tuple[float, int]] = []
+
+    @queue.job(name="save")
+    def save(number: int) -> None:
+        ran.append((h.clock.monotonic(), number))
+
+    begin = h.clock.monotonic()
+    for number in range(5):
+        save.using(delay=10, unique_key="document", on_conflict="replace").dispatch(number)
+        h.advance(4)
+        run_due(queue)
+    for _ in range(10):
+        h.advance(1)
+        run_due(queue)
+    [(at, number)] = ran
+    assert number == 4
+    assert 16 + 10 <= at - begin <= 16 + 10 + 1
+    assert save.using(delay=10, unique_key="document", on_conflict="replace").dispatch(9).created
 
 
 @scenario("UNQ-10", needs=("unique", "count"))
