@@ -33,11 +33,13 @@ recorder = Recorder(FOLDER, SETTINGS["name"])
 queue.observe(Watcher(recorder, lease=SETTINGS.get("lease", 1.0)))
 
 
-@queue.observe
 def die_on(event: Event) -> None:
     """Die in the middle of it, at the event that the scenario names."""
     if event.kind == SETTINGS.get("die_on"):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+queue.observe(die_on)
 
 
 def note(f: str, ctx: JobContext, **fields: Any) -> None:
