@@ -115,7 +115,7 @@ def test_own_drivers_have_every_feature_of_the_contract() -> None:
 
     every = tuple({need for s in SCENARIOS.values() for need in s.needs} | {"server"} | set(REFUSALS))
     with cell(MemoryHarness) as h:
-        assert set(h.lacks(every)) == {"connections", "migrate", "processes", "server", "transactional"}
+        assert set(h.lacks(every)) == {"connections", "file", "migrate", "processes", "server", "transactional"}
     with cell(SqliteHarness) as h:
         assert set(h.lacks(every)) == {"connections", "server"}
 

@@ -68,7 +68,7 @@ def _commit() -> str:
 
 
 def run(cell_: Cell) -> str:
-    """Run the scenario, or assert what is said of a driver that lacks a need; return "holds", "refused" or "no_server".
+    """Run the scenario, or assert what is said of a driver that lacks a need; return "holds", "refused", "no_server" or "no_file".
 
     Raises `NotRunError` where the server or a fault cannot be had here.
     """
@@ -79,6 +79,9 @@ def run(cell_: Cell) -> str:
         if "server" in missing:
             _has_no_server(harness)
             return "no_server"
+        if "file" in missing:
+            _has_no_file(harness)
+            return "no_file"
         if missing:
             for need in missing:
                 REFUSALS[need](harness)
@@ -109,13 +112,30 @@ def _has_no_server(harness: Harness) -> None:
     assert not opened, f"{harness.name} has no server in its harness, and opened {len(opened)} sockets"
 
 
+def _has_no_file(harness: Harness) -> None:
+    """Assert that faults of a file cannot reach this driver: using it keeps no file open."""
+    before = _files()
+    driver = harness.driver()
+    driver.send([harness.message()])
+    opened = _files() - before
+    assert not opened, f"{harness.name} has no file in its harness, and opened {', '.join(sorted(opened))}"
+
+
 def _sockets() -> set[str]:
-    """Return this process's open sockets."""
+    return {target for target in _opened() if target.startswith("socket:")}
+
+
+def _files() -> set[str]:
+    return {target for target in _opened() if Path(target).is_file()}
+
+
+def _opened() -> set[str]:
+    """Return what this process has open."""
     found = set()
     for entry in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # closed meanwhile
             found.add(str(entry.readlink()))
-    return {target for target in found if target.startswith("socket:")}
+    return found
 
 
 def _refuses(harness: Harness, feature: str, call: Callable[[Queue], object]) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from queuekit import Job, JobHandle, Queue, VirtualClock
-from queuekit.contract import Delivery, Driver, Message
+from queuekit.contract import Delivery, Driver, DriverError, Message
 from queuekit.drivers import connect, features_of
 from queuekit.ids import new_id
 from queuekit_integration.checker import Plan, check
@@ -155,6 +155,25 @@ class Harness:
         """
         raise NotImplementedError
 
+    @property
+    def file(self) -> Path | None:
+        """The one file that holds everything; None for a driver that keeps it elsewhere."""
+        return None
+
+    def database(self) -> Any:
+        """Open the application's own connection to the driver's database: with `execute`, `commit`, `rollback`, `close`.
+
+        Needed where the driver sends in the caller's transaction.
+        """
+        raise NotImplementedError
+
+    def troubles(self) -> Generator[tuple[str, Callable[[], object], type[DriverError]]]:
+        """Bring about native errors, one after the other; yield its name, a call that meets it, and what that must raise.
+
+        Undo each before the next.
+        """
+        raise NotImplementedError
+
     def leaks(self) -> list[str]:
         """Return what is left over in the backend after the scenario that should not be."""
         return []
@@ -181,6 +200,8 @@ class Harness:
             have.add("processes")
         if self.server is not None:
             have.add("server")
+        if self.file is not None:
+            have.add("file")
         if limits.connections is not None:
             have.add("connections")
         return [need for need in needs if need not in have]

@@ -52,6 +52,7 @@ NEEDS = frozenset(
         "diagnose",
         "exchange",
         "fenced",
+        "file",
         "key",
         "lease",
         "migrate",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -255,37 +256,43 @@ def scenario_del_15_concurrent_dispatchers(h: Harness) -> None:
     assert sorted(ran) == sorted(ids)
 
 
-def _other_connection(h: Harness) -> sqlite3.Connection:
-    driver: Any = h.driver()
-    [file] = [row[2] for row in driver.native().execute("PRAGMA database_list") if row[1] == "main"]
-    connection = sqlite3.connect(file, isolation_level=None)
-    connection.execute("CREATE TABLE IF NOT EXISTS orders (id INTEGER)")
-    return connection
+@contextmanager
+def application(h: Harness) -> Iterator[tuple[Any, str]]:
+    """Open the application's own connection, with a table of its own; give both."""
+    connection, table = h.database(), f'"orders {h.namespace}"'
+    connection.execute(f"CREATE TABLE {table} (number INTEGER)")
+    connection.commit()
+    try:
+        yield connection, table
+    finally:
+        connection.rollback()
+        connection.execute(f"DROP TABLE {table}")
+        connection.commit()
+        connection.close()
 
 
 @scenario("DEL-16", needs=("transactional", "count"))
 def scenario_del_16_transactional_dispatch_commit(h: Harness) -> None:
     queue = h.queue(virtual=True)
-    connection = _other_connection(h)
     queue.stats()
-    connection.execute("BEGIN")
-    connection.execute("INSERT INTO orders VALUES (1)")
-    queue.dispatch(Job("t"), connection=connection)
-    assert queue.stats().pending == 0, "visible before the commit"
-    connection.execute("COMMIT")
-    connection.close()
-    assert queue.stats().pending == 1
+    with application(h) as (connection, table):
+        connection.execute(f"INSERT INTO {table} VALUES (1)")
+        queue.dispatch(Job("t"), connection=connection)
+        assert queue.stats().pending == 0, "visible before the commit"
+        connection.commit()
+        assert queue.stats().pending == 1
+        assert connection.execute(f"SELECT number FROM {table}").fetchall() == [(1,)]
 
 
 @scenario("DEL-17", needs=("transactional", "count", "unique"))
 def scenario_del_17_transactional_dispatch_rollback(h: Harness) -> None:
     queue = h.queue(virtual=True)
-    connection = _other_connection(h)
     queue.stats()
-    connection.execute("BEGIN")
-    queue.dispatch(Job("t", unique_for=60), connection=connection)
-    connection.execute("ROLLBACK")
-    connection.close()
+    with application(h) as (connection, table):
+        connection.execute(f"INSERT INTO {table} VALUES (1)")
+        queue.dispatch(Job("t", unique_for=60), connection=connection)
+        connection.rollback()
+        assert connection.execute(f"SELECT number FROM {table}").fetchall() == []
     assert queue.stats().pending == 0
     assert queue.dispatch(Job("t", unique_for=60)).created, "the rollback left a unique scope behind"
 

@@ -108,15 +108,11 @@ def scenario_worker_restart_delay_recovery(h: Harness) -> None:
     assert verdict.valid, str(verdict)
 
 
-def _sqlite_path(h: Harness) -> str:
-    return str(h.folder / "jobs.db")
-
-
-@scenario("FS-01", needs=("transactional", "count"), timing=True)
+@scenario("FS-01", needs=("file", "count"), timing=True)
 def scenario_fs_01_sqlite_busy(h: Harness) -> None:
     queue = h.queue()
     queue.open()
-    blocker = sqlite3.connect(_sqlite_path(h), isolation_level=None)
+    blocker = sqlite3.connect(str(h.file), isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     errors: list[BaseException] = []
 
@@ -137,7 +133,7 @@ def scenario_fs_01_sqlite_busy(h: Harness) -> None:
     assert queue.stats().pending == 1
 
 
-@scenario("FS-03", needs=("transactional", "count"))
+@scenario("FS-03", needs=("file", "count"))
 def scenario_fs_03_sqlite_full(h: Harness) -> None:
     queue = h.queue()
     queue.open()
@@ -159,7 +155,7 @@ def scenario_fs_03_sqlite_full(h: Harness) -> None:
     assert queue.stats().pending == stored + 1
 
 
-@scenario("FS-02", needs=("transactional", "processes", "count"), timing=True)
+@scenario("FS-02", needs=("file", "processes", "count"), timing=True)
 def scenario_fs_02_sqlite_kill9_mid_tx(h: Harness) -> None:
     queue = h.queue()
     h.dispatch_recorded(queue, [Job("slow", {"seconds": 0.002})] * 2000)
@@ -168,7 +164,7 @@ def scenario_fs_02_sqlite_kill9_mid_tx(h: Harness) -> None:
         before = len(h.starts())
         h.wait_for_starts(before + 20)
         h.kill_recorded(worker)
-        connection = sqlite3.connect(_sqlite_path(h))
+        connection = sqlite3.connect(str(h.file))
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         connection.close()
     h.spawn_worker(lease=1.0, concurrency=4)

@@ -14,13 +14,21 @@ from queuekit_integration.guarantees.results import Result
 from queuekit_integration.registry import SCENARIOS, load
 
 COLUMNS = ("memory", "sqlite")
-SIGNS = {"holds": "✔", "refused": "refused", "no_server": "–", "failed": "✘", "not_run": "?", "missing": "?"}
+SIGNS = {
+    "holds": "✔",
+    "refused": "refused",
+    "no_server": "–",
+    "no_file": "–",
+    "failed": "✘",
+    "not_run": "?",
+    "missing": "?",
+}
 HEAD = """# Guarantees
 
 Made from the results of a run of the catalogue, never written by hand; CI fails when this page differs from what its run
 says. **✔** holds: the scenario passed in the run that made this page. **refused**: the driver cannot do it, and the scenario's
-twin passed, which asserts that it says so before anything is stored. **–**: a fault of a server, and this driver was seen to
-speak to none. **?**: no result. Every statement links to the scenario that
+twin passed, which asserts that it says so before anything is stored. **–**: a fault of a server or of a file, and this driver was
+seen to use none. **?**: no result. Every statement links to the scenario that
 proves it.
 
 `python -m pytest -p queuekit_integration.plugin --queuekit-driver memory` runs them here;

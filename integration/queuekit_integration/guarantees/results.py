@@ -15,7 +15,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     driver: str
     profile: str
-    outcome: Literal["holds", "refused", "no_server", "not_run", "failed"]
+    outcome: Literal["holds", "refused", "no_server", "no_file", "not_run", "failed"]
     duration: float
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from queuekit.contract import Driver, Message
+from queuekit.contract import BackendFull, Driver, DriverError, DriverRejected, DriverUnavailable, Message, QueueClosed
 from queuekit.ids import new_id
 from queuekit.memory import Broker, MemoryDriver
 from queuekit.sqlite import SqliteDriver
@@ -43,6 +45,10 @@ class MemoryHarness(Harness):
         """Memory is never durable, whatever one sets."""
         yield "durable", self.make_driver(virtual=False)
 
+    def troubles(self) -> Generator[tuple[str, Callable[[], object], type[DriverError]]]:
+        """Memory is always there until it is closed."""
+        yield "closed", lambda: self.broken().send([self.message()]), QueueClosed
+
     def write_garbage(self, body: bytes) -> None:
         """Store a foreign body."""
         text = body.decode("utf-8", "surrogateescape")
@@ -56,9 +62,34 @@ class SqliteHarness(Harness):
     name: str = "sqlite"
 
     @property
+    def file(self) -> Path:
+        """The cell's database."""
+        return self.folder / "jobs.db"
+
+    @property
     def path(self) -> str:
-        """The file."""
-        return str(self.folder / "jobs.db")
+        """The same as text."""
+        return str(self.file)
+
+    def database(self) -> sqlite3.Connection:
+        """Open the file once more."""
+        return sqlite3.connect(self.path)
+
+    def troubles(self) -> Generator[tuple[str, Callable[[], object], type[DriverError]]]:
+        """Fill the disk, hold the lock, and name a place that cannot be."""
+        driver: Any = self.driver()
+        other = SqliteDriver(self.path, namespace=self.namespace, clock=self.clock, busy_timeout=0.2)
+        other.open()
+        native = driver.native()
+        [pages] = native.execute("PRAGMA page_count").fetchone()
+        native.execute(f"PRAGMA max_page_count = {pages}")
+        yield "full", lambda: driver.send([self.message("x" * 100_000)]), BackendFull
+        native.execute("PRAGMA max_page_count = 1000000")
+        native.execute("BEGIN IMMEDIATE")
+        yield "locked", lambda: other.send([self.message()]), DriverUnavailable
+        native.execute("ROLLBACK")
+        other.close()
+        yield "no folder", self.broken().open, DriverRejected
 
     def make_driver(self, *, virtual: bool) -> Driver:
         """Open the cell's file."""
