@@ -801,15 +801,22 @@ class Store(Protocol):
         """
         ...
 
-    def outbox(self, *, limit: int, again_after: float) -> list[Message]:
-        """Return up to `limit` due, unheld, unlent jobs that nobody has published in time, and those whose lease ran out.
+    def published(self, ids: Sequence[str], *, again_after: float) -> None:
+        """Note that these jobs are on the transport: `outbox` names one only if it still waits in `again_after` seconds.
 
-        Each is not named again for `again_after` seconds unless it is released or retried: a crash between this call and
-        the publication delays it by that much, and never loses it.
+        Changes nothing for jobs that are lent, finished, held or not due.
         """
         ...
 
-    def lend(self, ids: Sequence[str], *, lease: float) -> list[Delivery | State | None]:
+    def outbox(self, *, limit: int, again_after: float, recover: bool = True) -> list[Message]:
+        """Return up to `limit` due, unheld, unlent jobs that nobody has published in time, and those whose lease ran out.
+
+        Each is not named again for `again_after` seconds unless it is released or retried: a crash between this call and
+        the publication delays it by that much, and never loses it. `recover=False`: as in `claim`.
+        """
+        ...
+
+    def lend(self, ids: Sequence[str], *, lease: float, recover: bool = True) -> list[Delivery | State | None]:
         """Lend these very jobs, as `claim` would.
 
         Per id: the delivery; or the state that forbids it (`running`: leased by another; a terminal one: acknowledge and

@@ -289,7 +289,7 @@ class Broker:
                 continue
             if job.state == "scheduled":
                 self._place(job, now)
-            elif job.state == "pending" and job.held == "rate":
+            elif job.state == "pending" and job.held in {"rate", "published"}:
                 self._free_held(job)
                 self._place(job, now)
 
@@ -668,15 +668,26 @@ class Broker:
         """Keep a ready job out of the outbox for a while."""
         if job.ready:
             job.ready = False
-            job.held, job.due = "rate", self.clock.monotonic() + seconds
-            heapq.heappush(self._due, (job.due, job.seq, job))
+            self._hold_published(job, seconds)
 
-    def outbox(self, *, limit: int, again_after: float) -> list[Message]:
+    def _hold_published(self, job: Job, seconds: float) -> None:
+        job.held, job.due = "published", self.clock.monotonic() + seconds
+        heapq.heappush(self._due, (job.due, job.seq, job))
+
+    def published(self, ids: Sequence[str], *, again_after: float) -> None:
+        """Keep jobs that wait out of the outbox for a while."""
+        with self._lock:
+            for id in ids:
+                job = self._jobs.get(id)
+                if job is not None and job.state == "pending" and job.held == "published":
+                    self._hold_published(job, again_after)
+
+    def outbox(self, *, limit: int, again_after: float, recover: bool = True) -> list[Message]:
         """Return ready jobs that nobody published in time."""
         with self._lock:
             now = self.clock.monotonic()
             self._promote(now)
-            if now >= self._expiry:
+            if recover and now >= self._expiry:
                 self._sweep(now)
             jobs = [*self._take_expired(limit), *self._take_ready(limit)][:limit]
             for job in jobs:
@@ -699,13 +710,13 @@ class Broker:
                 limit -= 1
                 yield job
 
-    def lend(self, ids: Sequence[str], *, lease: float) -> list[Delivery | State | None]:
+    def lend(self, ids: Sequence[str], *, lease: float, recover: bool = True) -> list[Delivery | State | None]:
         """Lend these jobs by name."""
         with self._lock:
             self._token += 1
             now = self.clock.monotonic()
             self._promote(now)
-            if now >= self._expiry:
+            if recover and now >= self._expiry:
                 self._sweep(now)
             return [self._lend_by_id(id, now, lease) for id in ids]
 
@@ -713,7 +724,7 @@ class Broker:
         job = self._jobs.get(id)
         if job is None:
             return None
-        waits = job.state == "pending" and (job.held is None or job.held == "rate")
+        waits = job.state == "pending" and job.held in {None, "rate", "published"}
         if not waits or job.message.queue in self._paused:
             return job.state
         self._free_held_by_outbox(job)
@@ -723,7 +734,7 @@ class Broker:
         return self._lend(job, now, lease) if self._pass_gates(job, now) else job.state
 
     def _free_held_by_outbox(self, job: Job) -> None:
-        if job.held == "rate":
+        if job.held in {"rate", "published"}:
             job.due = -1.0
 
     # ------------------------------------------------------------------------------------------------------- waiting

@@ -248,15 +248,20 @@ class MemoryDriver:
         self._check()
         return self.broker.admit(messages, publish_within=publish_within)
 
-    def outbox(self, *, limit: int, again_after: float) -> list[Message]:
+    def published(self, ids: Sequence[str], *, again_after: float) -> None:
+        """Note what is on the transport; see the contract."""
+        self._check()
+        self.broker.published(ids, again_after=again_after)
+
+    def outbox(self, *, limit: int, again_after: float, recover: bool = True) -> list[Message]:
         """Return what must be published; see the contract."""
         self._check()
-        return self.broker.outbox(limit=limit, again_after=again_after)
+        return self.broker.outbox(limit=limit, again_after=again_after, recover=recover)
 
-    def lend(self, ids: Sequence[str], *, lease: float) -> list[Delivery | State | None]:
+    def lend(self, ids: Sequence[str], *, lease: float, recover: bool = True) -> list[Delivery | State | None]:
         """Lend jobs by id; see the contract."""
         self._check()
-        return self.broker.lend(ids, lease=lease)
+        return self.broker.lend(ids, lease=lease, recover=recover)
 
     def diagnose(self) -> list[Finding]:
         """Say the one thing that matters; see the contract."""

@@ -45,7 +45,7 @@ class Job:
         self.due = due
         """When it may be lent, in monotonic seconds; meaningful while it waits."""
         self.state: State = "pending"
-        self.held: Literal["key", "limit", "rate"] | None = None
+        self.held: Literal["key", "limit", "rate", "published"] | None = None
         """What keeps a pending job from being lent."""
         self.ready = False
         """Whether it stands in its queue's line."""

@@ -478,22 +478,33 @@ class SqliteDriver:
 
         def store(connection: sqlite3.Connection) -> list[Receipt]:
             receipts = self._sending.send_unique(connection, messages, wall)
-            for receipt in receipts:
-                if receipt.created:
-                    connection.execute(
-                        f"UPDATE {self._jobs} SET ready = 0, held = 'rate', due = ? WHERE id = ? AND ready = 1",
-                        (wall + publish_within, receipt.id),
-                    )
+            connection.execute(
+                f"UPDATE {self._jobs} SET ready = 0, held = 'published', due = ? "
+                "WHERE ready = 1 AND id IN (SELECT value FROM json_each(?))",
+                (wall + publish_within, listed(receipt.id for receipt in receipts if receipt.created)),
+            )
             return receipts
 
         return self._write(store, "admitting")
 
-    def outbox(self, *, limit: int, again_after: float) -> list[Message]:
+    def published(self, ids: Sequence[str], *, again_after: float) -> None:
+        """Note what is on the transport; see the contract."""
+        until = self._clock.time() + again_after
+
+        def note(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                f"UPDATE {self._jobs} SET due = ? WHERE held = 'published' AND id IN (SELECT value FROM json_each(?))",
+                (until, listed(ids)),
+            )
+
+        self._write(note, "noting what was published")
+
+    def outbox(self, *, limit: int, again_after: float, recover: bool = True) -> list[Message]:
         """Return what must be published; see the contract."""
 
         def pick(connection: sqlite3.Connection) -> list[Message]:
             now, wall = self._clock.monotonic(), self._clock.time()
-            self._lending.promote(connection, now=now, wall=wall, recover=True)
+            self._lending.promote(connection, now=now, wall=wall, recover=recover)
             rows = connection.execute(
                 f"SELECT seq, id, queue, type, body, extra, rank FROM {self._jobs} "
                 "WHERE (ready = 1 OR (state = 'pending' AND lease_end IS NOT NULL AND held IS NULL)) "
@@ -501,7 +512,7 @@ class SqliteDriver:
                 (limit,),
             ).fetchall()
             connection.execute(
-                f"UPDATE {self._jobs} SET ready = 0, lease_end = NULL, held = 'rate', due = ? "
+                f"UPDATE {self._jobs} SET ready = 0, lease_end = NULL, held = 'published', due = ? "
                 "WHERE seq IN (SELECT value FROM json_each(?))",
                 (wall + again_after, listed(row[0] for row in rows)),
             )
@@ -509,12 +520,12 @@ class SqliteDriver:
 
         return self._write(pick, "reading the outbox")
 
-    def lend(self, ids: Sequence[str], *, lease: float) -> list[Delivery | State | None]:
+    def lend(self, ids: Sequence[str], *, lease: float, recover: bool = True) -> list[Delivery | State | None]:
         """Lend jobs by id; see the contract."""
 
         def each(connection: sqlite3.Connection) -> list[Any]:
             now, wall = self._clock.monotonic(), self._clock.time()
-            self._lending.promote(connection, now=now, wall=wall, recover=True)
+            self._lending.promote(connection, now=now, wall=wall, recover=recover)
             return [self._lending.lend_by_id(connection, id, lease=lease, now=now, wall=wall) for id in ids]
 
         return self._write(each, "lending by id")

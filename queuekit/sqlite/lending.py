@@ -183,7 +183,7 @@ class Lending:
         if row is None:
             return None
         state, held = row[10], row[11]
-        may = state == "pending" and held in {None, "rate"} and self._unpaused(connection, [row[2]])
+        may = state == "pending" and held in {None, "rate", "published"} and self._unpaused(connection, [row[2]])
         if not may or not self._pass_gates(connection, row[:10], now, wall, {}):
             return str(state)
         return self._lend(connection, [row[:10]], lease=lease, now=now, wall=wall)[0]
@@ -253,6 +253,6 @@ def retain_of(extra: str | None, state: str) -> float:
     return RETAIN if state == "completed" else FAILED_RETAIN
 
 
-def listed(seqs: Iterable[int]) -> str:
-    """Return numbers as a JSON array, for `json_each`."""
-    return f"[{','.join(map(str, seqs))}]"
+def listed(values: Iterable[int] | Iterable[str]) -> str:
+    """Return numbers or texts as a JSON array, for `json_each`."""
+    return msgspec.json.encode(list(values)).decode()

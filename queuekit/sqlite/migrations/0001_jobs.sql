@@ -5,7 +5,7 @@
 -- ready      1 while it stands in its queue's line
 -- rank       9 - priority
 -- due        wall time at which it is looked at again: a delay, a retry wait, or the next grant of its rate
--- held       key | limit | rate: what keeps a pending job out of the line
+-- held       key | limit | rate: what keeps a pending job out of the line; published: a transport carries it (pairing)
 -- turn       place in the key's line; who joins it, also by a retry, stands at its end
 -- extra      JSON of the message without its body, for messages that have more than the plain fields
 -- lease_end  monotonic time of this boot; a pending job that has one was taken back from a lease that ran out
