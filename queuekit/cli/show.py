@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from importlib.metadata import EntryPoint
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from queuekit.cli.app import open_shared
 from queuekit.cli.exits import OK
 from queuekit.cli.output import ago, as_json, say, table, tell
 from queuekit.drivers import EXTRAS, FEATURES, available
 from queuekit.info import JobInfo
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["drivers", "jobs", "queues", "stats"]
 
