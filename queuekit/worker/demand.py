@@ -8,6 +8,8 @@ HORIZON = 0.1
 """Seconds of work to hold unstarted: enough to hide a round trip, little enough that a long job hoards nothing."""
 MOST = 1000
 """The most jobs to hold unstarted, whatever their speed."""
+FULL = 50
+"""Outcomes that are worth a round trip of their own: more of them hardly make a job cheaper."""
 FORGET = 0.3
 """Weight of the newest batch in the average handler time; a slower batch counts at once."""
 
@@ -35,14 +37,21 @@ class Demand:
         return min(MOST, int(self._concurrency * HORIZON / max(self._mean, 1e-6)))
 
     def limit(self, held: int, unstarted: int) -> int:
-        """How many to claim now; 0 while enough wait, so that jobs travel in batches."""
-        prefetch = self.prefetch
-        if unstarted > prefetch // 2:
-            return 0
-        return max(0, self._concurrency + prefetch - held)
+        """How many to claim now; 0 while enough wait, so that jobs travel in batches.
 
-    def linger(self, unstarted: int) -> float:
-        """Seconds to wait for more outcomes before settling: never while a slot could starve."""
-        if self._mean is None or unstarted <= self._concurrency:
+        Half of the prefetch at most: while that half travels, the other one keeps the slots busy. `held` leaves out
+        what is settled in the same round trip.
+        """
+        half = self.prefetch // 2
+        if unstarted > half:
+            return 0
+        return max(0, min(self._concurrency + self.prefetch - held, max(self._concurrency, half)))
+
+    def linger(self, finished: int, unstarted: int) -> float:
+        """Seconds to wait for more outcomes before settling: never while a slot could starve, nor when a batch is full.
+
+        Waiting costs more than its time: the threads that run jobs keep the interpreter meanwhile (the GIL).
+        """
+        if self._mean is None or unstarted <= self._concurrency or finished >= FULL:
             return 0.0
         return min(0.003, unstarted * self._mean / self._concurrency / 4)

@@ -231,7 +231,7 @@ class Worker:
         self._wakeup.clear()
         attempts = self._drain()
         self._give_back_overdue()
-        limit = self._limit()
+        limit = self._limit(settling=len(attempts))
         try:
             if attempts:
                 self._start(self._exchange(attempts, limit))
@@ -243,8 +243,8 @@ class Worker:
         except DriverUnavailable as error:
             self._unavailable(error)
 
-    def _limit(self) -> int:
-        limit = self._demand.limit(len(self._held), self._unstarted())
+    def _limit(self, *, settling: int) -> int:
+        limit = self._demand.limit(len(self._held) - settling, self._unstarted())
         return min(limit, self._driver.limits.batch)
 
     def _free(self) -> int:
@@ -259,7 +259,7 @@ class Worker:
         finished = self._finished
         if not finished:
             return []
-        linger = self._demand.linger(self._unstarted())
+        linger = self._demand.linger(len(finished), self._unstarted())
         if linger:
             time.sleep(linger)
         attempts = [finished.popleft() for _ in range(min(len(finished), self._driver.limits.batch))]
