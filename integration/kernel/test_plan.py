@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from queuekit.drivers import known_features
 from queuekit_integration.guarantees.plan import Reason, read_plan, unanswered
 from queuekit_integration.registry import load
 
@@ -60,3 +61,12 @@ def test_the_page_names_every_line_without_a_scenario() -> None:
     assert "ORD-12" in shown
     assert "WFL-01 to WFL-17" in shown
     assert "DEL-01" not in shown
+
+
+NATIVE = "native"
+"""The one feature that promises nothing: whoever uses the client underneath does so at their own risk."""
+
+
+def test_every_feature_of_the_contract_is_needed_by_a_scenario() -> None:
+    needs = {need for scenario in SCENARIOS.values() for need in scenario.needs}
+    assert set(known_features()) - needs == {NATIVE}
