@@ -713,6 +713,10 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
     running: tuple[str, ...] = ()
     """Ids of the jobs that it runs at this moment."""
     stopping: bool = False
+    completed_per_second: float = 0.0
+    """Jobs that it completed a second between its last two signs of life."""
+    failed_per_second: float = 0.0
+    """Attempts that failed a second in the same time, whether they are retried or not."""
     seen_at: float = 0.0
     """When it was heard of last; the driver sets it by its own wall clock."""
 

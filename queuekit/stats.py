@@ -32,6 +32,16 @@ class Stats(Struct, frozen=True, kw_only=True):
         """Jobs on loan."""
         return sum(queue.running for queue in self.queues)
 
+    @property
+    def completed_per_second(self) -> float:
+        """Jobs that live workers complete a second, each measured over its last third of a lease."""
+        return sum(worker.completed_per_second for worker in self.workers)
+
+    @property
+    def failed_per_second(self) -> float:
+        """Attempts that fail a second, measured in the same way."""
+        return sum(worker.failed_per_second for worker in self.workers)
+
 
 class Health(Struct, frozen=True, kw_only=True):
     """Whether the backend answers."""

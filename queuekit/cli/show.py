@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from queuekit.cli.app import open_shared
 from queuekit.cli.exits import OK
 from queuekit.cli.output import ago, as_json, say, table, tell
+from queuekit.contract import WorkerInfo
 from queuekit.drivers import EXTRAS, FEATURES, available
 from queuekit.info import JobInfo
 
@@ -84,12 +85,25 @@ def stats(asked: Namespace) -> int:
         return OK
     say(table(("JOBS", *map(str.upper, STATES), "OLDEST READY"), [("", *totals.values(), ago(oldest))]))
     rows = (
-        (w.id, w.host, w.pid, f"{len(w.running)}/{w.concurrency}", ",".join(w.queues), ago(now - w.started_at))
+        (
+            w.id,
+            w.host,
+            w.pid,
+            f"{len(w.running)}/{w.concurrency}",
+            _pace(w),
+            ",".join(w.queues),
+            ago(now - w.started_at),
+        )
         for w in found.workers
     )
-    heads = ("WORKER", "HOST", "PID", "RUNNING", "QUEUES", "UP")
+    heads = ("WORKER", "HOST", "PID", "RUNNING", "DONE/S", "QUEUES", "UP")
     say("\n" + (table(heads, rows) if found.workers else "no worker is alive"))
     return OK
+
+
+def _pace(worker: WorkerInfo) -> str:
+    failed = worker.failed_per_second
+    return f"{worker.completed_per_second:,.1f}" + (f" ({failed:,.1f} failed)" if failed else "")
 
 
 def drivers(asked: Namespace) -> int:

@@ -20,6 +20,7 @@ from queuekit.worker import verdict
 from queuekit.worker.attempt import Attempt
 from queuekit.worker.demand import Demand
 from queuekit.worker.leases import LeaseKeeper
+from queuekit.worker.pace import Pace
 from queuekit.worker.runtime import Runtime
 from queuekit.worker.shares import Shares
 from queuekit.worker.slots import Slots
@@ -89,6 +90,7 @@ class Worker:
         self._processes: ProcessPool | None = None
         self._slots: Slots | None = None
         self._demand = Demand(self._concurrency)
+        self._pace = Pace(self._clock)
         self._wakeup = Wakeup()
         self._held: set[Attempt] = set()
         self._finished: deque[Attempt] = deque()
@@ -305,6 +307,7 @@ class Worker:
             raise
         self._held.difference_update(attempts)
         self.done += len(attempts)
+        self._pace.note(outcomes)
         if self._runtime.listening:
             self._tell_settled(attempts, settled)
         return deliveries
@@ -453,6 +456,7 @@ class Worker:
             _log.warning("job %s is settled later: %s", attempt.delivery.message.id, error)
             return
         attempt.outcome = None
+        self._pace.note([outcome])
         self._runtime.tell(attempt, "settled" if answer == "applied" else "settle_lost")
 
     # ------------------------------------------------------------------------------------------------- giving back
@@ -572,6 +576,7 @@ class Worker:
         self._ended.set()
 
     def _describe(self) -> WorkerInfo:
+        completed, failed = self._pace.per_second()
         return WorkerInfo(
             id=self.id,
             host=platform.node(),
@@ -581,6 +586,8 @@ class Worker:
             concurrency=self._concurrency,
             running=tuple(self.running),
             stopping=self._stopping,
+            completed_per_second=completed,
+            failed_per_second=failed,
         )
 
 

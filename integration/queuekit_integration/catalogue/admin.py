@@ -8,10 +8,11 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pytest
 
 from queuekit import ConfigurationError, Event, Job, JobContext, JobNotFound, Snooze
-from queuekit.contract import Again, Done, Failure, Progress, Released
+from queuekit.contract import Again, Done, Failure, Progress, Released, WorkerInfo
 from queuekit.worker.inline import run_due
 from queuekit_integration.harness import Harness, wait_until
 from queuekit_integration.registry import scenario
@@ -175,9 +176,34 @@ def scenario_wrk_13_registry_lists_live_workers(h: Harness) -> None:
     assert inside.wait(20)
     [seen] = wait_until(lambda: [w for w in queue.workers() if w.running], "the registry to show what runs")
     assert (seen.id, seen.concurrency, seen.running) == ("w-one", 3, (handle.id,))
+    assert queue.stats().completed_per_second == 0
     leave.set()
+    wait_until(lambda: queue.stats().completed_per_second > 0, "the registry to show how fast it works")
     worker.stop(5)
     assert queue.workers() == []
+
+
+@scenario("WRK-REGISTRY-FIELDS", suite="contract", needs=("registry",))
+def scenario_wrk_registry_keeps_what_a_worker_says_of_itself(h: Harness) -> None:
+    driver: Any = h.driver()
+    said = WorkerInfo(
+        id="w-one",
+        host="höst",
+        pid=7,
+        started_at=1_700_000_000.25,
+        queues=("a", "b"),
+        concurrency=3,
+        running=("x", "y"),
+        stopping=True,
+        completed_per_second=12.5,
+        failed_per_second=0.25,
+    )
+    driver.beat(said, ttl=60)
+    [seen] = driver.workers()
+    assert abs(seen.seen_at - h.clock.time()) < 1
+    assert msgspec.structs.replace(seen, seen_at=0.0) == said
+    driver.beat(said, ttl=0)
+    assert driver.workers() == []
 
 
 @scenario("RECORDS-PROGRESS", suite="contract", needs=("records", "browse", "lease"))
