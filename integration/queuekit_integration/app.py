@@ -113,6 +113,13 @@ def hog(ctx: JobContext, seconds: float) -> None:
     note("end", ctx)
 
 
+@queue.job(name="eat", retries=0)
+def eat(ctx: JobContext, size: int) -> int:
+    """Take memory, and give it back."""
+    note("start", ctx)
+    return len(bytearray(size))
+
+
 def main() -> None:
     """Do what the scenario asked for: dispatch, or work until a signal comes."""
     if "dispatch" in SETTINGS:

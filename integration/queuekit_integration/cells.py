@@ -20,6 +20,7 @@ from queuekit import Job, Queue, UnsupportedError
 from queuekit.errors import ConfigurationError
 from queuekit_integration.harness import Harness, cell
 from queuekit_integration.registry import Scenario
+from queuekit_integration.servers import CannotCauseError
 
 __all__ = ["REFUSALS", "Cell", "NotRunError", "run"]
 
@@ -87,7 +88,10 @@ def run(cell_: Cell) -> str:
                 REFUSALS[need](harness)
             return "refused"
         _can_cause(harness, cell_.scenario)
-        cell_.scenario.body(harness)
+        try:
+            cell_.scenario.body(harness)
+        except CannotCauseError as error:
+            raise NotRunError(str(error)) from error
         left = harness.leaks()
         assert not left, f"left over in the backend: {left}"
     return "holds"

@@ -15,18 +15,20 @@ import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from queuekit import Job, JobHandle, Queue, VirtualClock
-from queuekit.contract import Delivery, Driver, DriverError, Message
+from queuekit.contract import Delivery, Driver, DriverError, DriverUnavailable, Message
 from queuekit.drivers import connect, features_of
 from queuekit.ids import new_id
+from queuekit.worker.worker import Worker
 from queuekit_integration.checker import Plan, check
 from queuekit_integration.faults import Proxy
-from queuekit_integration.history import Recorder, read_history
-from queuekit_integration.servers import Fault, Server
+from queuekit_integration.history import Recorder, Watcher, read_history
+from queuekit_integration.load import Load
+from queuekit_integration.servers import CannotCauseError, Fault, Server
 
 __all__ = ["Harness", "WorkerProcess", "logged", "wait_until"]
 
@@ -105,6 +107,9 @@ class Harness:
 
     Subclass it in your tests: set `name`, and implement `make_driver`. A driver for several processes also sets `url`.
     """
+
+    silence: ClassVar[float] = 5.0
+    """Seconds after which the driver's verbs give up on a server that says nothing, as built here."""
 
     name: str = ""
     profile: str = ""
@@ -210,14 +215,36 @@ class Harness:
         """Return what can be done to this cell's server; nothing where there is none."""
         return frozenset() if self.server is None else self.server.faults
 
-    def proxy(self) -> Proxy:
-        """Return a proxy in front of this cell's server; it is healed before this cell's queues are closed."""
-        assert self.server is not None, "this driver has no server; the scenario should need `server`"
-        proxy = Proxy(self.server.host, self.server.port)
+    def proxy(self, to: Server | None = None) -> Proxy:
+        """Return a proxy in front of this cell's server, or another one; it is healed before this cell's queues are closed."""
+        server = to or self.server
+        assert server is not None, "this driver has no server; the scenario should need `server`"
+        proxy = Proxy(server.host, server.port)
         self._proxies.append(proxy)
         return proxy
 
-    def _make(self, *, virtual: bool, through: Proxy | None) -> Driver:
+    def private_server(self, *, folder: Path) -> Server:
+        """Start a server of this cell's own, with its data in `folder`; raises `CannotCauseError` where none can be started."""
+        raise CannotCauseError(f"{self.name} has no server to start in {folder}")
+
+    @contextlib.contextmanager
+    def outage(self, queue: Queue) -> Iterator[None]:
+        """Let the backend not answer meanwhile: a driver without a server fails in its verbs, a server is killed."""
+        names = [name for name in ("send", "claim", "settle", "exchange", "extend") if hasattr(queue.driver, name)]
+        real = {name: getattr(queue.driver, name) for name in names}
+
+        def fail(*_: Any, **__: Any) -> Any:
+            self.recorder.fault("outage", "fired")
+            raise DriverUnavailable("injected outage")
+
+        for name in names:
+            setattr(queue.driver, name, fail)
+        yield
+        for name, verb in real.items():
+            setattr(queue.driver, name, verb)
+
+    def build(self, *, virtual: bool, through: Proxy | None = None) -> Driver:
+        """Build a driver, not opened, that the caller closes."""
         if through is None:
             return self.make_driver(virtual=virtual)
         address = self.url(through=through)
@@ -226,7 +253,7 @@ class Harness:
 
     def driver(self, *, virtual: bool = True, through: Proxy | None = None) -> Driver:
         """Return an open driver on virtual time, or on real time; `through` a proxy if wanted."""
-        driver = self._make(virtual=virtual, through=through)
+        driver = self.build(virtual=virtual, through=through)
         self._drivers.append(driver)
         driver.open()
         driver.prepare(["default"])
@@ -234,7 +261,7 @@ class Harness:
 
     def queue(self, *, virtual: bool = False, through: Proxy | None = None, **options: Any) -> Queue:
         """Return a queue on real time (for workers), or on virtual time (for `run_due`); `through` a proxy if wanted."""
-        driver = self._make(virtual=virtual, through=through)
+        driver = self.build(virtual=virtual, through=through)
         queue = Queue(driver, clock=self.clock if virtual else None, namespace=self.namespace, **options)
         self._queues.append(queue)
         return queue
@@ -320,6 +347,30 @@ class Harness:
             self.recorder.write("dispatch", "ok", job=id)
         return handles
 
+    def load(self, queue: Queue, count: int, job: Callable[[int], Job], *, pause: float = 0.0) -> Load:
+        """Start a producer that dispatches `count` jobs whatever happens, with everything in the history."""
+        return Load(queue, self.recorder, count, job, pause=pause).start()
+
+    def work(self, queue: Queue, *, concurrency: int = 4, lease: float = 1.0) -> Worker:
+        """Start a worker in this process, with all that it does in the history."""
+        queue.observe(Watcher(self.recorder, lease=lease))
+        worker = queue.worker(concurrency=concurrency, lease=lease).start()
+        assert worker.ready(DEADLINE), "the worker is not ready"
+        return worker
+
+    def fired(self, fault: str) -> None:
+        """Write down that a fault hit."""
+        self.recorder.fault(fault, "fired")
+
+    def finish(self, plan: Plan, *, seconds: float = 40.0) -> None:
+        """Heal all, let everything be worked off, and judge the history; what is left is asked of a client that saw no fault."""
+        self.heal()
+        for proxy in self._proxies:
+            proxy.heal()
+        queue = self.queue()
+        wait_until(lambda: not _unfinished(queue), "every job to end after the faults", seconds=seconds)
+        self.judge(queue, plan)
+
     def kill_recorded(self, worker: WorkerProcess, *, freeze: bool = False) -> None:
         """Kill (or freeze) a worker, with the fault in the history."""
         fault = "freeze" if freeze else "kill"
@@ -374,6 +425,10 @@ class Harness:
             driver.close()
         for proxy in self._proxies:
             proxy.close()
+
+
+def _unfinished(queue: Queue) -> int:
+    return sum(counts.pending + counts.scheduled + counts.running for counts in queue.stats().queues)
 
 
 @contextlib.contextmanager

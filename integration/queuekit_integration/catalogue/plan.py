@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from queuekit import Backoff, ConfigurationError, DispatchCancelled, DispatchTimeout, Event, Job, JobContext
+from queuekit import Backoff, ConfigurationError, DispatchCancelled, DispatchTimeout, Event, Job, JobContext, Queue
 from queuekit.contract import Again, Done, DriverUnavailable
 from queuekit.worker.inline import run_due
+from queuekit_integration.checker import Plan
 from queuekit_integration.harness import Harness, wait_until
 from queuekit_integration.registry import scenario
 
@@ -225,51 +226,49 @@ def scenario_duplicate_delivery_idempotency(h: Harness) -> None:
     assert (record.state, record.result, record.attempt) == ("completed", "2", 2)
 
 
-@scenario("ack_boundary_interrupted", needs=("browse",), timing=True)
+@scenario("ack_boundary_interrupted", needs=("browse", "count"), timing=True)
 def scenario_ack_boundary_interrupted(h: Harness) -> None:
     """Interrupt the backend between a handler's end and its settlement: it is settled later, and not run again."""
     queue = h.queue()
     ran: list[int] = []
-    queue.register("t", lambda: ran.append(1))
-    driver: Any = queue.driver
-    real = {verb: getattr(driver, verb) for verb in ("settle", "exchange")}
-    failures = 0
+    inside, leave = threading.Event(), threading.Event()
 
-    def fail(*_: Any, **__: Any) -> Any:
-        nonlocal failures
-        failures += 1
-        raise DriverUnavailable("injected")
+    @queue.job(name="t")
+    def job() -> None:
+        ran.append(1)
+        inside.set()
+        assert leave.wait(20)
 
-    for verb in real:
-        setattr(driver, verb, fail)
-    handle = queue.dispatch(Job("t"))
-    worker = queue.worker(concurrency=1, lease=5).start()
-    wait_until(lambda: failures >= 2, "settlements to fail")
-    assert handle.state == "running"
-    for verb, call in real.items():
-        setattr(driver, verb, call)
-    assert handle.wait(20).state == "completed"
+    worker = h.work(queue, concurrency=1, lease=10)
+    [handle] = h.dispatch_recorded(queue, [job.job()])
+    assert inside.wait(20)
+    with h.outage(queue):
+        leave.set()
+        time.sleep(0.5)  # the settlement fails, and more than once
+    assert handle.wait(30).state == "completed"
     worker.stop(5)
     assert ran == [1]
+    h.finish(Plan(dispatches=1, faults=("outage",)))
 
 
-@scenario("dispatch_during_broker_fault", needs=("count",))
+@scenario("dispatch_during_broker_fault", needs=("count",), timing=True)
 def scenario_dispatch_during_broker_fault(h: Harness) -> None:
     queue = h.queue()
-    driver: Any = queue.driver
-    queue.open()
-    real = driver.send
-
-    def fail(*_: Any, **__: Any) -> Any:
-        raise DriverUnavailable("injected")
-
-    driver.send = fail
-    with pytest.raises(DriverUnavailable) as caught:
-        queue.dispatch(Job("t"))
-    assert caught.value.retryable
-    driver.send = real
     queue.dispatch(Job("t"))
-    assert queue.stats().pending == 1
+    with h.outage(queue):
+        with pytest.raises(DriverUnavailable) as caught:
+            queue.dispatch(Job("t"))
+        assert caught.value.retryable
+    wait_until(lambda: _accepts(queue), "the queue to take jobs again after the outage")
+    assert queue.stats().pending == 2, "one from before, one from after, and none from the outage itself"
+
+
+def _accepts(queue: Queue) -> bool:
+    try:
+        queue.dispatch(Job("t"))
+    except DriverUnavailable:
+        return False
+    return True
 
 
 @scenario("ordering_contract_single_worker_fifo")
@@ -337,18 +336,21 @@ def scenario_retry_delay_timing_windows(h: Harness) -> None:
     assert waits == sorted(waits), "backoff grows"
 
 
-@scenario("delayed_restart_recovery", needs=("processes", "delay", "browse"))
+@scenario("delayed_restart_recovery", needs=("processes", "delay", "browse", "count"), timing=True)
 def scenario_delayed_restart_recovery(h: Harness) -> None:
-    first = h.queue(virtual=True)
-    id = first.dispatch(Job("t", delay=60)).id
+    """Let producer and backend end while a delay runs: it goes on, and the job runs once, when it is due."""
+    first = h.queue()
+    [handle] = h.dispatch_recorded(first, [Job("t", delay=2.0)])
+    begun = time.monotonic()
     first.close()
-    h.advance(30)
-    second = h.queue(virtual=True)
-    second.register("t", lambda: "ran")
-    assert run_due(second) == 0
-    h.advance(31)
-    assert run_due(second) == 1
-    assert second.get(id).result(1) == "ran"
+    second = h.queue()
+    second.register("t", lambda: time.monotonic())
+    worker = h.work(second, lease=2.0)
+    with h.outage(second):
+        time.sleep(1.2)
+    assert second.get(handle.id).result(20) - begun >= 1.99
+    worker.stop(5)
+    h.finish(Plan(dispatches=1, faults=("outage",)))
 
 
 @scenario("backpressure_saturation", needs=("count",))

@@ -324,8 +324,10 @@ class Proxy:
         self.state.rules.append(rule)
 
     async def _hold(self, directions: set[Direction], connection: int | None) -> None:
-        target = self.state.held if connection is None else self._pairs[connection][0].held
-        target |= directions
+        if connection is None:
+            self.state.held |= directions
+        elif connection in self._pairs:  # it may have ended by itself
+            self._pairs[connection][0].held |= directions
 
     async def _release(self, connection: int | None) -> None:
         if connection is None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
+from queuekit import Queue
 from queuekit.contract import Driver
 from queuekit.drivers import connect
 from queuekit_integration.faults import Proxy
 from queuekit_integration.harness import Harness
-from queuekit_integration.servers import Kind, Server, free_port, server
+from queuekit_integration.servers import CannotCauseError, Kind, ProcessServer, Server, free_port, server
 from queuekit_integration.servers.providers import unavailable
 
 __all__ = ["ServedHarness"]
@@ -24,6 +28,7 @@ class ServedHarness(Harness):
 
     kind: ClassVar[Kind]
     _server: Server | None = None
+    _own_servers: list[ProcessServer] = field(default_factory=list)
 
     @classmethod
     def unavailable(cls) -> str | None:
@@ -52,6 +57,29 @@ class ServedHarness(Harness):
     def broken(self) -> Driver:
         """Return a driver on a port where nobody listens."""
         return connect(self.address(self.server.url(port=free_port())), namespace=self.namespace, clock=None)
+
+    @contextlib.contextmanager
+    def outage(self, queue: Queue) -> Iterator[None]:  # noqa: ARG002 - the server fails every client
+        """Kill the server, and start it again at the end."""
+        self.server.kill()
+        self.fired("outage")
+        yield
+        self.server.start()
+
+    def private_server(self, *, folder: Path) -> Server:
+        """Start a server of this cell's own, with its data in `folder`; raises `CannotCauseError` where none can be started."""
+        if self.kind.program() is None:
+            raise CannotCauseError(f"no program of {self.kind.name} on this machine to start a second server from")
+        own = ProcessServer(self.kind, folder=folder)
+        self._own_servers.append(own)
+        own.start()
+        return own
+
+    def close(self) -> None:
+        """End what this cell started."""
+        super().close()
+        for own in self._own_servers:
+            own.close()
 
     def heal(self) -> None:
         """Undo what was done to the server."""
