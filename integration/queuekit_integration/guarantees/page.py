@@ -5,15 +5,17 @@ from __future__ import annotations
 import inspect
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from queuekit_integration.guarantees.plan import unanswered
 from queuekit_integration.guarantees.results import Result
+from queuekit_integration.harnesses import OWN
 from queuekit_integration.registry import SCENARIOS, load
 
-COLUMNS = ("memory", "sqlite")
+Verdicts: TypeAlias = dict[tuple[str, str], str]
+"""What is said of a scenario in a column."""
 SIGNS = {
     "holds": "✔",
     "refused": "refused",
@@ -50,24 +52,41 @@ def statements() -> dict[str, Any]:
     return read
 
 
-def verdicts(results: list[Result]) -> dict[tuple[str, str], str]:
+def verdicts(results: list[Result]) -> Verdicts:
     """Return the verdict of each cell; any failure outweighs a pass."""
-    found: dict[tuple[str, str], str] = {}
+    found: Verdicts = {}
     for result in results:
-        cell = (result.scenario, result.driver)
+        cell = (result.scenario, result.column)
         if found.get(cell) != "failed":
             found[cell] = result.outcome
     return found
 
 
-def page_of(results: list[Result]) -> str:
+def committed_verdicts(path: Path) -> Verdicts:
+    """Return what a committed guarantees.json says; nothing where there is none."""
+    if not path.exists():
+        return {}
+    rows = msgspec.json.decode(path.read_bytes())["guarantees"]
+    return {(row["scenario"], column): said for row in rows for column, said in row["verdicts"].items()}
+
+
+def columns_of(found: Verdicts) -> list[str]:
+    """Return the columns in their order: queuekit's own drivers first."""
+    own = list(OWN)
+    names = {column for _, column in found}
+    return sorted(
+        names, key=lambda name: (own.index(driver) if (driver := name.split(":")[0]) in own else len(own), name)
+    )
+
+
+def page_of(found: Verdicts) -> str:
     """Return the page."""
-    read, found = statements(), verdicts(results)
+    read, columns = statements(), columns_of(found)
     lines = [HEAD]
     for group in read["group"]:
-        lines += [f"## {group['title']}", "", f"| Statement | {' | '.join(COLUMNS)} | Scenario |"]
-        lines += [f"|---|{'---|' * len(COLUMNS)}---|"]
-        lines += [_row(id, text, found) for id, text in group["statements"].items()]
+        lines += [f"## {group['title']}", "", f"| Statement | {' | '.join(columns)} | Scenario |"]
+        lines += [f"|---|{'---|' * len(columns)}---|"]
+        lines += [_row(id, text, found, columns) for id, text in group["statements"].items()]
         lines += [""]
     for title, rows in _others(read).items():
         lines += [f"## {title}", "", "| What | Why |", "|---|---|"]
@@ -85,8 +104,8 @@ def _others(read: dict[str, Any]) -> dict[str, dict[str, str]]:
     }
 
 
-def _row(id: str, text: str, found: dict[tuple[str, str], str]) -> str:
-    signs = [SIGNS[found.get((id, column), "missing")] for column in COLUMNS]
+def _row(id: str, text: str, found: Verdicts, columns: list[str]) -> str:
+    signs = [SIGNS[found.get((id, column), "missing")] for column in columns]
     return f"| {text} | {' | '.join(signs)} | [{id}]({_link(id)}) |"
 
 
@@ -95,16 +114,16 @@ def _link(id: str) -> str:
     return f"../integration/queuekit_integration/catalogue/{file}"
 
 
-def data_of(results: list[Result]) -> str:
+def data_of(found: Verdicts) -> str:
     """Return the same as JSON, for programs."""
-    read, found = statements(), verdicts(results)
+    read, columns = statements(), columns_of(found)
     rows = [
         {
             "scenario": id,
             "function": SCENARIOS[id].function,
             "group": group["title"],
             "statement": text,
-            "verdicts": {column: found.get((id, column), "missing") for column in COLUMNS},
+            "verdicts": {column: found.get((id, column), "missing") for column in columns},
         }
         for group in read["group"]
         for id, text in group["statements"].items()

@@ -18,8 +18,14 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Literal["holds", "refused", "no_server", "no_file", "not_run", "failed"]
     duration: float
 
+    @property
+    def column(self) -> str:
+        """The matrix column."""
+        return f"{self.driver}:{self.profile}" if self.profile else self.driver
 
-def read_results(path: Path) -> list[Result]:
-    """Read a results file."""
+
+def read_results(*paths: Path) -> list[Result]:
+    """Read the results of one or several runs."""
     decoder = msgspec.json.Decoder(Result)
-    return [decoder.decode(line) for line in path.read_bytes().splitlines() if line.strip()]
+    lines = [line for path in paths for line in path.read_bytes().splitlines()]
+    return [decoder.decode(line) for line in lines if line.strip()]
