@@ -179,6 +179,10 @@ class Harness:
         """
         raise NotImplementedError
 
+    def footprint(self) -> dict[str, int]:
+        """Return what the namespace takes in the backend: keys, rows, entries, each by its kind, live workers left out."""
+        raise NotImplementedError
+
     def leaks(self) -> list[str]:
         """Return what is left over in the backend after the scenario that should not be."""
         return []

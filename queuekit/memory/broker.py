@@ -56,6 +56,7 @@ class Broker:
         self._jobs: dict[str, Job] = {}
         self._lines: dict[str, Line] = {}
         self._due: list[tuple[float, int, Job]] = []
+        self._struck = 0
         self._running: dict[str, Job] = {}
         self._expired: deque[Job] = deque()
         self._expiry = float("inf")
@@ -167,10 +168,16 @@ class Broker:
 
     def _unplace(self, job: Job) -> None:
         """Take a waiting job away from wherever it waits; a turn it held goes to the next."""
+        self._strike_off(job)
         self._free_held(job)
         job.ready = False
         job.held = None
         self._leave_key(job)
+
+    def _strike_off(self, job: Job) -> None:
+        """Count one more entry of the clock that stands for nothing."""
+        if job.state == "scheduled" or job.held in {"rate", "published"}:
+            self._struck += 1
 
     def _free_held(self, job: Job) -> None:
         rate = job.message.rate
@@ -453,7 +460,19 @@ class Broker:
                 while shelf and count < limit and self._is_past(shelf[0], older_than, now, wall):
                     count += self._forget_first(shelf)
             self._finished = {place: shelf for place, shelf in self._finished.items() if shelf}
+            self._tidy()
             return count
+
+    def _tidy(self) -> None:
+        """Drop what was cancelled, removed or replaced before its time from the clock, once that is half of it."""
+        if self._struck * 2 > len(self._due):
+            self._due = [entry for entry in self._due if self._stands(*entry)]
+            heapq.heapify(self._due)
+            self._struck = 0
+
+    def _stands(self, at: float, _seq: int, job: Job) -> bool:
+        waits = job.state == "scheduled" or (job.state == "pending" and job.held in {"rate", "published"})
+        return waits and at == job.due and self._jobs.get(job.message.id) is job
 
     @staticmethod
     def _is_past(job: Job, older_than: float | None, now: float, wall: float) -> bool:
@@ -531,6 +550,7 @@ class Broker:
             return None
         before = job.state
         if before in {"pending", "scheduled"}:
+            self._strike_off(job)
             self._free_held(job)
             job.ready = False
             job.held = None

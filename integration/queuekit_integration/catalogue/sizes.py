@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -74,3 +75,19 @@ def scenario_payload_large_above_limit(h: Harness) -> None:
 def _driver(queue: Queue) -> Any:
     queue.open()
     return queue.driver
+
+
+@scenario("LIM-12", needs=("count",), timing=True)
+def scenario_lim_12_many_queues(h: Harness) -> None:
+    """Serve five hundred queues with one worker: it starts soon, claims soon, and every queue has its turn."""
+    queue = h.queue()
+    names = [f"q{number}" for number in range(500)]
+    seen: list[str] = []
+    queue.register("t", lambda payload: seen.append(payload))
+    queue.dispatch_many(Job("t", name, queue=name) for name in names)
+    begin = time.monotonic()
+    with queue.worker(concurrency=4, queues=names) as worker:
+        assert worker.ready(20)
+        queue.drain(30)
+    assert sorted(seen) == sorted(names)
+    assert time.monotonic() - begin < 10, "many queues made every claim slow"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sized
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,12 @@ class MemoryHarness(Harness):
     def troubles(self) -> Generator[tuple[str, Callable[[], object], type[DriverError]]]:
         """Memory is always there until it is closed."""
         yield "closed", lambda: self.broken().send([self.message()]), QueueClosed
+
+    def footprint(self) -> dict[str, int]:
+        """Count the entries of every container of the broker."""
+        broker = self.broker(virtual=True)
+        found = {name: len(value) for name, value in vars(broker).items() if isinstance(value, Sized)}
+        return {**found, "keys": len(broker._keys._lines)}  # noqa: SLF001 - a look past the driver
 
     def write_garbage(self, body: bytes) -> None:
         """Store a foreign body."""
@@ -106,6 +113,13 @@ class SqliteHarness(Harness):
     def unsafe(self) -> Generator[tuple[str, Driver]]:
         """Never sync."""
         yield "synchronous", SqliteDriver(self.path, namespace=self.namespace, synchronous="OFF")
+
+    def footprint(self) -> dict[str, int]:
+        """Count the rows of every table of the namespace."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            mine = [name for name in names if name.startswith(f"{self.namespace}.")]
+            return {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in mine}
 
     def write_garbage(self, body: bytes) -> None:
         """Insert a row past the driver, its body a blob."""
