@@ -5,8 +5,8 @@
 
 `bare`: the client library alone with a minimal script or statement that does what a leased queue must do and nothing else: store a job with its
 record; settle the last batch under its tokens, keep what finished, and lend the next batch under new ones. Arguments are made beforehand where they
-can be. `driver`: queuekit's driver, called in a loop without worker, codec or handler. One client, one connection, one thread: both numbers are for one
-process. The server must be the benchmark's own: what is in it is dropped.
+can be. `driver`: queuekit's driver, called in a loop without worker, codec or handler. `queue`: `dispatch`, `dispatch_many` and a worker with ten threads,
+held to the same batches. Each is one process. The server must be the benchmark's own: what is in it is dropped. Percentages are of the first column.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+import msgspec
+
+from queuekit import Job, Queue
 from queuekit.contract import Done, Message
 from queuekit.drivers import connect
 from queuekit.ids import new_id
@@ -227,6 +230,52 @@ class BareDriver:
         return settled
 
 
+class WholeQueue:
+    """queuekit as an application uses it: dispatch, and a worker with ten threads in this very process."""
+
+    def __init__(self, address: str) -> None:
+        self._queue = Queue(address, namespace="floor")
+        self._queue.register("noop", noop)
+        self._queue.open()
+        self._whole = self._queue.driver.limits
+        self._waiting = 0
+
+    def reset(self) -> None:
+        """Forget what is left of the last round."""
+        self._queue.prune(older_than=0)
+
+    def prepare(self, ids: Ids, size: int) -> list[Any]:
+        """Return jobs."""
+        jobs = [Job("noop", {"j": {"i": 1, "user": 123456, "path": "/a/b/c", "tags": ["x", "y"]}}) for _ in ids]
+        return list(batches(jobs, size))
+
+    def store(self, calls: list[Any]) -> None:
+        """Dispatch."""
+        for jobs in calls:
+            if len(jobs) == 1:
+                self._queue.dispatch(jobs[0])
+            else:
+                self._queue.dispatch_many(jobs)
+            self._waiting += len(jobs)
+
+    def drain(self, size: int) -> int:
+        """Run and settle them all, never more than `size` in a call."""
+        driver: Any = self._queue.driver
+        driver.limits = msgspec.structs.replace(self._whole, batch=size)
+        worker = self._queue.worker(concurrency=10).start()
+        while worker.done < self._waiting:
+            time.sleep(0.0005)
+        worker.stop(10)
+        driver.limits = self._whole
+        self._waiting = 0
+        return worker.done
+
+
+def noop(j: Any) -> None:
+    """Do nothing."""
+    del j
+
+
 BARE: dict[str, Callable[[str], Floor]] = {
     "redis": BareRedis,
     "rediss": BareRedis,
@@ -267,17 +316,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     wanted = parser.parse_args()
     sizes = [int(text) for text in wanted.batches.split(",")]
-    bare, driver = BARE.get(wanted.address.partition(":")[0]), BareDriver(wanted.address)
-    floors: dict[str, Floor] = ({} if bare is None else {"bare": bare(wanted.address)}) | {"driver": driver}
+    bare = BARE.get(wanted.address.partition(":")[0])
+    floors: dict[str, Floor] = {} if bare is None else {"bare": bare(wanted.address)}
+    floors |= {"driver": BareDriver(wanted.address), "queue": WholeQueue(wanted.address)}
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in floors}
     for _ in range(wanted.rounds):
         for name, floor in floors.items():
             rounds[name].append(measure(floor, wanted.n, sizes))
-    print("| jobs/s | " + " | ".join(floors) + " | share |")
-    print("| --- |" + " ---: |" * (len(floors) + 1))
+    print("| jobs/s | " + " | ".join(floors) + " |")
+    print("| --- |" + " ---: |" * len(floors))
     for kind in rounds["driver"][0]:
         found = [statistics.median(figures[kind] for figures in rounds[name]) for name in floors]
-        print(f"| {kind} | " + " | ".join(f"{value:,.0f}" for value in found) + f" | {found[-1] / found[0]:.0%} |")
+        print(f"| {kind} | " + " | ".join(f"{value:,.0f} ({value / found[0]:.0%})" for value in found) + " |")
 
 
 if __name__ == "__main__":
