@@ -119,6 +119,12 @@ def servers(folder: Path, *arguments: str) -> None:
     )
 
 
+def runs(server: str) -> bool:
+    """Whether a server of the harness runs already, from an earlier call with --keep-servers."""
+    file = TMP / f"{server}.pid"
+    return file.exists() and Path(f"/proc/{file.read_text('utf-8').strip()}").exists()
+
+
 def results(tag: str) -> list[dict[str, Any]]:
     """Read what the harness has measured."""
     return [json.loads(line) for line in (TMP / f"results-{tag}.jsonl").read_text("utf-8").splitlines()]
@@ -186,7 +192,7 @@ def main() -> None:
     chosen = [BACKENDS[name] for name in wanted.backends.split(",")]
     names = [name for backend in chosen for name in (*backend.own, *_peers(backend, wanted))]
     make_environments(folder, names)
-    needed = sorted({server for backend in chosen for server in backend.servers})
+    needed = [name for name in sorted({s for backend in chosen for s in backend.servers}) if not runs(name)]
     if needed:
         servers(folder, "start", *needed)
     try:

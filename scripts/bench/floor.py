@@ -6,7 +6,8 @@
 `bare`: the client library alone with a minimal script or statement that does what a leased queue must do and nothing else: store a job with its
 record; settle the last batch under its tokens, keep what finished, and lend the next batch under new ones. Arguments are made beforehand where they
 can be. `driver`: queuekit's driver, called in a loop without worker, codec or handler. `queue`: `dispatch`, `dispatch_many` and a worker with ten threads,
-held to the same batches. Each is one process. The server must be the benchmark's own: what is in it is dropped. Percentages are of the first column.
+held to the same batches. `replayed`: the calls of single
+dispatches, recorded from the driver and made by the client library alone. Each is one process. The server must be the benchmark's own: what is in it is dropped. Percentages are of the first column.
 """
 
 from __future__ import annotations
@@ -60,37 +61,44 @@ def batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 # -------------------------------------------------------------------------------------------------------------- Redis
 
 SEND = """
-local ready, jobs = KEYS[1], KEYS[2]
-for i = 1, #ARGV, 2 do
-    redis.call('HSET', jobs, ARGV[i], ARGV[i + 1])
-    redis.call('RPUSH', ready, ARGV[i])
+-- KEYS: ready (list), jobs (hash). ARGV: half of them ids, then their bodies
+local ids, fields, half = {}, {}, #ARGV / 2
+for i = 1, half do
+    ids[i], fields[2 * i - 1], fields[2 * i] = ARGV[i], ARGV[i], ARGV[half + i]
 end
+redis.call('HSET', KEYS[2], unpack(fields))
+redis.call('RPUSH', KEYS[1], unpack(ids))
 """
 EXCHANGE = """
 -- KEYS: ready (list), jobs (hash), leases (sorted set), tokens (hash), finished (sorted set), sequence
--- ARGV: how many, the lease's end, now, then pairs of id and token
-local lent = {}
-for i = 4, #ARGV, 2 do
-    local id = ARGV[i]
-    if redis.call('HGET', KEYS[4], id) == ARGV[i + 1] then
-        redis.call('HDEL', KEYS[4], id)
-        redis.call('ZREM', KEYS[3], id)
-        redis.call('ZADD', KEYS[5], ARGV[3], id)
+-- ARGV: how many, the lease's end, now, then ids, then their tokens
+local half = (#ARGV - 3) / 2
+if half > 0 then
+    local ids, ended = {unpack(ARGV, 4, 3 + half)}, {}
+    local tokens = redis.call('HMGET', KEYS[4], unpack(ids))
+    for i, id in ipairs(ids) do
+        if tokens[i] == ARGV[3 + half + i] then
+            ended[2 * i - 1], ended[2 * i] = ARGV[3], id
+        end
     end
+    redis.call('HDEL', KEYS[4], unpack(ids))
+    redis.call('ZREM', KEYS[3], unpack(ids))
+    redis.call('ZADD', KEYS[5], unpack(ended))
 end
 local ids = redis.call('LPOP', KEYS[1], ARGV[1])
-if not ids then return lent end
-local token = redis.call('INCRBY', KEYS[6], #ids)
+if not ids then return {} end
+local last = redis.call('INCRBY', KEYS[6], #ids)
 local bodies = redis.call('HMGET', KEYS[2], unpack(ids))
-local leases, tokens = {}, {}
+local leases, tokens, numbers = {}, {}, {}
 for i, id in ipairs(ids) do
+    local token = string.format('%d', last - #ids + i)
     leases[2 * i - 1], leases[2 * i] = ARGV[2], id
-    tokens[2 * i - 1], tokens[2 * i] = id, token - #ids + i
-    lent[3 * i - 2], lent[3 * i - 1], lent[3 * i] = id, token - #ids + i, bodies[i]
+    tokens[2 * i - 1], tokens[2 * i] = id, token
+    numbers[i] = token
 end
 redis.call('ZADD', KEYS[3], unpack(leases))
 redis.call('HSET', KEYS[4], unpack(tokens))
-return lent
+return {ids, numbers, bodies}
 """
 
 
@@ -109,8 +117,8 @@ class BareRedis:
         self._redis.flushall()
 
     def prepare(self, ids: Ids, size: int) -> list[Any]:
-        """Return pairs of id and body."""
-        return [[text for id in part for text in (id, BODY % id)] for part in batches(ids, size)]
+        """Return ids, then bodies."""
+        return [[*part, *(BODY % id for id in part)] for part in batches(ids, size)]
 
     def store(self, calls: list[Any]) -> None:
         """Call the script."""
@@ -127,7 +135,59 @@ class BareRedis:
             settled += len(held) // 2
             if not lent:
                 return settled
-            held = [field for start in range(0, len(lent), 3) for field in lent[start : start + 2]]
+            held = [*lent[0], *lent[1]]
+
+
+class Replayed:
+    """The very calls that queuekit makes to dispatch one job, made by redis-py alone with arguments prepared beforehand."""
+
+    def __init__(self, address: str) -> None:
+        import redis  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - only where Redis is measured
+
+        self._redis = redis.Redis.from_url(address)
+        self._driver = BareDriver(address)
+
+    def reset(self) -> None:
+        """Empty the server; the driver's script stays loaded."""
+        self._redis.flushall()
+
+    def prepare(self, ids: Ids, size: int) -> list[Any]:
+        """Record what the driver sends for one job, and put the other ids into copies of it."""
+        assert size == 1, "only single dispatches are replayed"
+        sample = new_id()
+        [call] = [call for call in self._recorded(sample) if call[0] == "EVALSHA"]
+        return [[_with(word, sample.encode(), id.encode()) for word in call] for id in ids]
+
+    def _recorded(self, id: str) -> list[Any]:
+        from redis.connection import AbstractConnection as Connection  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - as above
+
+        seen: list[Any] = []
+        original = Connection.send_command
+
+        def send_command(connection: Any, *words: Any, **options: Any) -> None:
+            seen.append(words)
+            original(connection, *words, **options)
+
+        self._driver.store(self._driver.prepare([new_id()], 1))  # loads the script
+        Connection.send_command = send_command
+        try:
+            self._driver.store(self._driver.prepare([id], 1))
+        finally:
+            Connection.send_command = original
+        return seen
+
+    def store(self, calls: list[Any]) -> None:
+        """Send each and wait for its answer."""
+        for words in calls:
+            self._redis.execute_command(*words)
+
+    def drain(self, size: int) -> int:
+        """Leave it to the driver."""
+        return self._driver.drain(size)
+
+
+def _with(word: Any, old: bytes, new: bytes) -> Any:
+    return word.replace(old, new) if isinstance(word, bytes) else word
 
 
 # ----------------------------------------------------------------------------------------------------------- Postgres
@@ -276,12 +336,26 @@ def noop(j: Any) -> None:
     del j
 
 
+REPLAYED: dict[str, Callable[[str], Floor]] = {"redis": Replayed, "rediss": Replayed}
 BARE: dict[str, Callable[[str], Floor]] = {
     "redis": BareRedis,
     "rediss": BareRedis,
     "postgres": BarePostgres,
     "postgresql": BarePostgres,
 }
+
+
+def one_by_one(floors: dict[str, Floor], count: int, rounds: int) -> str:
+    """Return a line on single dispatches: who makes how many, in rounds that take turns."""
+    found: dict[str, list[float]] = {name: [] for name in floors}
+    for _ in range(rounds):
+        for name, floor in floors.items():
+            floor.reset()
+            found[name].append(store(floor, count, 1))
+            floor.drain(100)
+    medians = {name: statistics.median(rates) for name, rates in found.items()}
+    base = next(iter(medians.values()))
+    return "one by one: " + ", ".join(f"{name} {rate:,.0f}/s ({rate / base:.0%})" for name, rate in medians.items())
 
 
 def measure(floor: Floor, count: int, sizes: Sequence[int]) -> dict[str, float]:
@@ -323,6 +397,10 @@ def main() -> None:
     for _ in range(wanted.rounds):
         for name, floor in floors.items():
             rounds[name].append(measure(floor, wanted.n, sizes))
+    replayed = REPLAYED.get(wanted.address.partition(":")[0])
+    if replayed is not None:
+        line = one_by_one({"replayed": replayed(wanted.address), **floors}, wanted.n // 10, wanted.rounds * 2 + 1)
+        print(line, end="\n\n")
     print("| jobs/s | " + " | ".join(floors) + " |")
     print("| --- |" + " ---: |" * len(floors))
     for kind in rounds["driver"][0]:
