@@ -798,10 +798,13 @@ class Store(Protocol):
     use: the pairing publishes what `outbox` names, and lends by id what the transport delivers.
     """
 
-    def admit(self, messages: Sequence[Message], *, publish_within: float) -> list[Receipt]:
+    def admit(
+        self, messages: Sequence[Message], *, publish_within: float, patience: Patience | None = None
+    ) -> list[Receipt]:
         """Store the messages like `send_unique`; those due now are the caller's to publish.
 
-        If one is neither lent nor finished `publish_within` seconds later, `outbox` names it.
+        If one is neither lent nor finished `publish_within` seconds later, `outbox` names it. A body that the transport
+        delivered with `surrogateescape` is kept as its bytes.
         """
         ...
 
@@ -820,11 +823,14 @@ class Store(Protocol):
         """
         ...
 
-    def lend(self, ids: Sequence[str], *, lease: float, recover: bool = True) -> list[Delivery | State | None]:
-        """Lend these very jobs, as `claim` would.
+    def lend(
+        self, ids: Sequence[str], *, lease: float, free: int | None = None, recover: bool = True
+    ) -> list[Delivery | State | None]:
+        """Lend these very jobs, as `claim` would; `free` and `recover` as there.
 
         Per id: the delivery; or the state that forbids it (`running`: leased by another; a terminal one: acknowledge and
-        drop; `pending` or `scheduled`: held or not due, and `outbox` will name it in time); or None when there is no such job.
+        drop; `pending` or `scheduled`: held, paused or not due, and `outbox` names it as soon as that has ended, whatever
+        was noted of its publication); or None when there is no such job.
         """
         ...
 

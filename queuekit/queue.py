@@ -83,12 +83,9 @@ class Queue:
         self.namespace = checked_name("namespace", namespace)
         self.default_queue = checked_name("default_queue", default_queue)
         self.clock: Clock = clock or SystemClock()
-        self.driver = connect(backend, namespace=namespace, clock=clock) if isinstance(backend, str) else backend
-        if not isinstance(self.driver, Driver):
-            message = f"backend={backend!r} ({type(backend).__name__}) is refused: give a URL or a driver"
-            raise ConfigurationError(message)
+        self.driver = self._connected("backend", backend, clock)
         if store is not None:
-            _refuse_store(self.driver)
+            self.driver = _paired(self.driver, self._connected("store", store, clock), self.clock)
         self.features = features_of(self.driver)
         self.middleware = tuple(_checked_callables("middleware", middleware))
         self.events = Events(tuple(_checked_callables("observers", observers)), now=self.clock.time)
@@ -106,6 +103,13 @@ class Queue:
         self._coalescer: Coalescer | None = None
         self._codec = codec
         self._dispatcher = self._make_dispatcher()
+
+    def _connected(self, option: str, given: str | Driver, clock: Clock | None) -> Driver:
+        driver = connect(given, namespace=self.namespace, clock=clock) if isinstance(given, str) else given
+        if not isinstance(driver, Driver):
+            message = f"{option}={given!r} ({type(given).__name__}) is refused: give a URL or a driver"
+            raise ConfigurationError(message)
+        return driver
 
     def _make_dispatcher(self) -> Dispatcher:
         return Dispatcher(
@@ -623,9 +627,10 @@ def _checked_callables(option: str, values: Sequence[Any]) -> Sequence[Any]:
     return values
 
 
-def _refuse_store(driver: Driver) -> None:
-    message = f"store= pairs a transport (amqp://, sqs://) with an engine, and {driver.limits.name} needs none: leave store out"
-    raise ConfigurationError(message)
+def _paired(transport: Driver, store: Driver, clock: Clock) -> Driver:
+    from queuekit.pairing import pair  # noqa: PLC0415 - only a transport with a store needs it
+
+    return pair(transport, store, clock=clock)
 
 
 def _default_name(fn: Callable[..., Any]) -> str:

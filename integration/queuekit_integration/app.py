@@ -23,9 +23,11 @@ SETTINGS: dict[str, Any] = json.loads(os.environ["QUEUEKIT_APP"])
 FOLDER = Path(os.environ["QUEUEKIT_HISTORY"])
 NOTES = os.open(FOLDER / f"{SETTINGS['name']}-{os.getpid()}.notes", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-# A wrong clock is this process's alone: the driver must not take it for the backend's.
+# A wrong clock is this process's alone: no driver may take it for the backend's.
+store = connect(SETTINGS["store"], namespace=SETTINGS["namespace"], clock=None) if SETTINGS.get("store") else None
 queue = Queue(
     connect(SETTINGS["url"], namespace=SETTINGS["namespace"], clock=None),
+    store=store,
     namespace=SETTINGS["namespace"],
     clock=ShiftedClock(SETTINGS.get("clock", 0.0)),
 )

@@ -145,6 +145,10 @@ class Harness:
         """The server that the driver speaks to, running when first asked for; None for a driver without one."""
         return None
 
+    def store_url(self) -> str | None:
+        """Return the address of the store that the driver is paired with; None for a driver alone."""
+        return None
+
     def broken(self) -> Driver:
         """Return a driver whose backend cannot be reached, for the error contract."""
         raise NotImplementedError
@@ -309,7 +313,9 @@ class Harness:
         name = f"w{len(self._workers)}-{uuid.uuid4().hex[:6]}"
         environment = {
             **os.environ,
-            "QUEUEKIT_APP": json.dumps({"url": address, "namespace": self.namespace, "name": name, **settings}),
+            "QUEUEKIT_APP": json.dumps(
+                {"url": address, "store": self.store_url(), "namespace": self.namespace, "name": name, **settings}
+            ),
             "QUEUEKIT_HISTORY": str(self.folder),
             "PYTHONDEVMODE": "",
         }

@@ -495,7 +495,7 @@ class Broker:
                     continue
                 states = tally.setdefault(name, {})
                 states[job.state] = states.get(job.state, 0) + 1
-                if job.state == "pending" and job.held is None:
+                if job.state == "pending" and job.held in {None, "published"}:
                     oldest[name] = min(oldest.get(name, job.accepted_at), job.accepted_at)
             wall = self.clock.time()
             return [
@@ -730,7 +730,9 @@ class Broker:
                 limit -= 1
                 yield job
 
-    def lend(self, ids: Sequence[str], *, lease: float, recover: bool = True) -> list[Delivery | State | None]:
+    def lend(
+        self, ids: Sequence[str], *, lease: float, free: int | None = None, recover: bool = True
+    ) -> list[Delivery | State | None]:
         """Lend these jobs by name."""
         with self._lock:
             self._token += 1
@@ -738,14 +740,24 @@ class Broker:
             self._promote(now)
             if recover and now >= self._expiry:
                 self._sweep(now)
-            return [self._lend_by_id(id, now, lease) for id in ids]
+            places = len(ids) if free is None else free
+            answers = []
+            for id in ids:
+                answer = self._lend_by_id(id, now, lease, recovered=places > 0)
+                places -= isinstance(answer, Delivery) and answer.recovered
+                answers.append(answer)
+            return answers
 
-    def _lend_by_id(self, id: str, now: float, lease: float) -> Delivery | State | None:
+    def _lend_by_id(self, id: str, now: float, lease: float, *, recovered: bool) -> Delivery | State | None:
         job = self._jobs.get(id)
         if job is None:
             return None
-        waits = job.state == "pending" and job.held in {None, "rate", "published"}
-        if not waits or job.message.queue in self._paused:
+        if job.state != "pending" or job.held not in {None, "rate", "published"}:
+            return job.state
+        if job.message.queue in self._paused or (job.recovered and not recovered):
+            if job.held == "published":
+                job.due = -1.0
+                self._place(job, now)
             return job.state
         self._free_held_by_outbox(job)
         job.ready = False

@@ -243,9 +243,13 @@ class MemoryDriver:
         self._check()
         return self.broker.workers()
 
-    def admit(self, messages: Sequence[Message], *, publish_within: float) -> list[Receipt]:
+    def admit(
+        self, messages: Sequence[Message], *, publish_within: float, patience: Patience | None = None
+    ) -> list[Receipt]:
         """Store messages that a transport carries; see the contract."""
         self._check()
+        if patience is not None:
+            patience.check()
         return self.broker.admit(messages, publish_within=publish_within)
 
     def published(self, ids: Sequence[str], *, again_after: float) -> None:
@@ -258,10 +262,12 @@ class MemoryDriver:
         self._check()
         return self.broker.outbox(limit=limit, again_after=again_after, recover=recover)
 
-    def lend(self, ids: Sequence[str], *, lease: float, recover: bool = True) -> list[Delivery | State | None]:
+    def lend(
+        self, ids: Sequence[str], *, lease: float, free: int | None = None, recover: bool = True
+    ) -> list[Delivery | State | None]:
         """Lend jobs by id; see the contract."""
         self._check()
-        return self.broker.lend(ids, lease=lease, recover=recover)
+        return self.broker.lend(ids, lease=lease, free=free, recover=recover)
 
     def diagnose(self) -> list[Finding]:
         """Say the one thing that matters; see the contract."""

@@ -472,7 +472,9 @@ class SqliteDriver:
 
     # ----------------------------------------------------------------------------------------- pairing (the store)
 
-    def admit(self, messages: Sequence[Message], *, publish_within: float) -> list[Receipt]:
+    def admit(
+        self, messages: Sequence[Message], *, publish_within: float, patience: Patience | None = None
+    ) -> list[Receipt]:
         """Store messages that a transport carries; see the contract."""
         wall = self._clock.time()
 
@@ -485,7 +487,7 @@ class SqliteDriver:
             )
             return receipts
 
-        return self._write(store, "admitting")
+        return self._write(store, "admitting", patience)
 
     def published(self, ids: Sequence[str], *, again_after: float) -> None:
         """Note what is on the transport; see the contract."""
@@ -520,13 +522,15 @@ class SqliteDriver:
 
         return self._write(pick, "reading the outbox")
 
-    def lend(self, ids: Sequence[str], *, lease: float, recover: bool = True) -> list[Delivery | State | None]:
+    def lend(
+        self, ids: Sequence[str], *, lease: float, free: int | None = None, recover: bool = True
+    ) -> list[Delivery | State | None]:
         """Lend jobs by id; see the contract."""
 
         def each(connection: sqlite3.Connection) -> list[Any]:
             now, wall = self._clock.monotonic(), self._clock.time()
             self._lending.promote(connection, now=now, wall=wall, recover=recover)
-            return [self._lending.lend_by_id(connection, id, lease=lease, now=now, wall=wall) for id in ids]
+            return self._lending.lend_by_ids(connection, ids, lease=lease, free=free, now=now, wall=wall)
 
         return self._write(each, "lending by id")
 

@@ -171,10 +171,28 @@ class Lending:
                 (unique.scope, row[1]),
             )
 
-    def lend_by_id(
-        self, connection: sqlite3.Connection, id: str, *, lease: float, now: float, wall: float
+    def lend_by_ids(
+        self,
+        connection: sqlite3.Connection,
+        ids: Sequence[str],
+        *,
+        lease: float,
+        free: int | None,
+        now: float,
+        wall: float,
+    ) -> list[Any]:
+        """Lend jobs by name, for pairing: deliveries, and for the others their states; None where there is no such job."""
+        places = len(ids) if free is None else free
+        answers = []
+        for id in ids:
+            answer = self._lend_by_id(connection, id, lease=lease, recovered=places > 0, now=now, wall=wall)
+            places -= isinstance(answer, Delivery) and answer.recovered
+            answers.append(answer)
+        return answers
+
+    def _lend_by_id(
+        self, connection: sqlite3.Connection, id: str, *, lease: float, recovered: bool, now: float, wall: float
     ) -> Delivery | str | None:
-        """Lend one job by name, for pairing."""
         row = connection.execute(
             "SELECT seq, id, queue, type, body, extra, rank, attempt, generation, recovered, state, held "
             f'FROM "{self._ns}.jobs" WHERE id = ?',
@@ -183,8 +201,13 @@ class Lending:
         if row is None:
             return None
         state, held = row[10], row[11]
-        may = state == "pending" and held in {None, "rate", "published"} and self._unpaused(connection, [row[2]])
-        if not may or not self._pass_gates(connection, row[:10], now, wall, {}):
+        if state != "pending" or held not in {None, "rate", "published"}:
+            return str(state)
+        if not self._unpaused(connection, [row[2]]) or (row[9] and not recovered):
+            if held == "published":  # its ticket is gone: the outbox shall name it again
+                connection.execute(self._sql["promote_one"], (row[0],))
+            return str(state)
+        if not self._pass_gates(connection, row[:10], now, wall, {}):
             return str(state)
         return self._lend(connection, [row[:10]], lease=lease, now=now, wall=wall)[0]
 

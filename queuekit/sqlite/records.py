@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
 from queuekit.contract import Delivery, Failure, Message, Record
 
+SURROGATE = re.compile("[\ud800-\udfff]")
 _message = msgspec.json.Decoder(Message)
 _errors = msgspec.json.Decoder(tuple[Failure, ...])
 
@@ -15,6 +17,11 @@ _errors = msgspec.json.Decoder(tuple[Failure, ...])
 def extra_of(message: Message) -> str:
     """Return a message without its body, as JSON."""
     return msgspec.json.encode(msgspec.structs.replace(message, body="", delay=0.0, at=None)).decode()
+
+
+def stored_body(text: str) -> str | bytes:
+    """Return a body as it is stored: text, or the bytes of one that came from a transport and is no UTF-8."""
+    return text if text.isascii() or not SURROGATE.search(text) else text.encode("utf-8", "surrogateescape")
 
 
 def text_of(body: str | bytes) -> str:

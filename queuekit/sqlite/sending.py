@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from queuekit.contract import Message, Receipt
-from queuekit.sqlite.records import extra_of
+from queuekit.sqlite.records import extra_of, stored_body
 from queuekit.sqlite.statements import Statements
 
 
@@ -52,7 +52,7 @@ class Sending:
             "id": message.id,
             "queue": message.queue,
             "type": message.type,
-            "body": message.body,
+            "body": stored_body(message.body),
             "extra": extra_of(message) if has_extra(message) else None,
             "rank": 9 - message.priority,
             "key": key,

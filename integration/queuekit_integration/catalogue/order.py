@@ -232,7 +232,7 @@ def scenario_sch_01_delayed_not_early(h: Harness) -> None:
     for _ in range(49):
         h.advance(0.1)
         assert driver.claim(["default"], limit=1, lease=10) == []
-    h.advance(0.2)
+    h.advance(0.1 + driver.limits.resolution)
     assert len(driver.claim(["default"], limit=1, lease=10)) == 1
 
 

@@ -1,0 +1,79 @@
+"""Building a pair from its two drivers, or saying why they are none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from queuekit.contract import (
+    Clock,
+    ConfigurationError,
+    Driver,
+    Message,
+    Migrate,
+    Receipt,
+    Store,
+    TransactionalSend,
+)
+from queuekit.pairing.paired import Engine, Paired
+from queuekit.pairing.relay import INTERVAL, WITHIN
+
+__all__ = ["pair"]
+
+
+class _Transactional(Paired):
+    """A pair whose store takes part in the caller's own transaction; the relay publishes after the commit."""
+
+    def send_in(self, connection: Any, messages: Sequence[Message]) -> list[Receipt]:
+        """Accept jobs as part of the caller's transaction; see the contract."""
+        return cast("TransactionalSend", self._store).send_in(connection, messages)
+
+
+class _Migrating(Paired):
+    """A pair whose store has a schema."""
+
+    def migrations(self) -> list[str]:
+        """Return the store's outstanding steps."""
+        return cast("Migrate", self._store).migrations()
+
+    def migrate(self) -> list[str]:
+        """Apply the store's steps."""
+        return cast("Migrate", self._store).migrate()
+
+
+class _Both(_Transactional, _Migrating):
+    """A pair whose store has both."""
+
+
+def pair(
+    transport: Driver, store: Driver, *, clock: Clock, interval: float = INTERVAL, within: float = WITHIN
+) -> Paired:
+    """Return the pair as one driver; raises `ConfigurationError` when the two do not make one.
+
+    `interval`: seconds between two looks for what became due in the store. `within`: seconds after which somebody else
+    publishes a job that was accepted and not seen since.
+    """
+    if isinstance(transport, Store):
+        message = (
+            f"store= pairs a transport (amqp://, sqs://) with an engine, and {transport.limits.name} is an engine "
+            "that needs none: leave store out"
+        )
+        raise ConfigurationError(message)
+    if not isinstance(store, Store):
+        message = (
+            f"store={store.limits.name} cannot keep records: give an engine, such as redis://, postgresql:// or "
+            "sqlite:///jobs.db"
+        )
+        raise ConfigurationError(message)
+    return kind_for(store)(transport, cast("Engine", store), clock=clock, interval=interval, within=within)
+
+
+def kind_for(store: Driver) -> type[Paired]:
+    """Return the class that has the features of this store."""
+    kinds: dict[tuple[bool, bool], type[Paired]] = {
+        (False, False): Paired,
+        (True, False): _Transactional,
+        (False, True): _Migrating,
+        (True, True): _Both,
+    }
+    return kinds[isinstance(store, TransactionalSend), isinstance(store, Migrate)]

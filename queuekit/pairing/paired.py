@@ -1,0 +1,320 @@
+"""A transport and an engine's store as one driver.
+
+The store keeps the job and decides; the transport carries a ticket with its id to a worker. The order of writes, and
+what a crash between two of them leaves behind:
+
+    dispatch    the store accepts the job, then the ticket is published: a job without ticket is in the outbox after a while
+    claim       the transport hands the ticket over, the store lends the job, the ticket is acknowledged: a ticket that is
+                handed over again finds its job leased or finished and is dropped; a lease that runs out puts the job into
+                the outbox
+    settle      the store commits the outcome with its follow-ups, then the follow-ups' tickets are published: as for dispatch
+
+So the ticket is acknowledged early, the store's lease protects the job, and no limit of the transport (visibility,
+`consumer_timeout`, receive counts) bounds a handler.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from queuekit.contract import (
+    Browse,
+    Clock,
+    Control,
+    Count,
+    Delivery,
+    Diagnose,
+    Done,
+    Driver,
+    DriverError,
+    Extension,
+    Finding,
+    Limits,
+    Message,
+    Outcome,
+    Page,
+    Patience,
+    Pause,
+    Progress,
+    Purge,
+    Query,
+    QueueCounts,
+    Receipt,
+    Record,
+    Records,
+    Registry,
+    Released,
+    Settlement,
+    State,
+    Store,
+    UniqueSend,
+    Wakeup,
+    WorkerInfo,
+)
+from queuekit.pairing.relay import INTERVAL, WITHIN, Relay
+from queuekit.pairing.tickets import foreign, is_ticket
+
+__all__ = ["Engine", "Paired"]
+
+_log = logging.getLogger("queuekit.pairing")
+
+CARRY = 30.0
+"""Seconds for which a ticket is leased from the transport: it is acknowledged within a round trip."""
+
+
+class Engine(Driver, Store, Count, Browse, Control, Pause, Purge, UniqueSend, Records, Registry, Protocol):
+    """What the store's side has: every engine does."""
+
+
+class Paired:
+    """Implements the verbs and every feature of the store; see this module's text."""
+
+    def __init__(
+        self, transport: Driver, store: Engine, *, clock: Clock, interval: float = INTERVAL, within: float = WITHIN
+    ) -> None:
+        self._transport = transport
+        self._store = store
+        self._clock = clock
+        self._relay = Relay(transport, store, clock=clock, interval=interval, within=within)
+        self._within = within
+        self.limits = merged(transport.limits, store.limits, interval)
+
+    # ------------------------------------------------------------------------------------------------------- life
+
+    def open(self) -> None:
+        """Open both; see the contract."""
+        self._store.open()
+        self._transport.open()
+
+    def close(self) -> None:
+        """Close both, the transport first; idempotent."""
+        try:
+            self._relay.close()
+        finally:
+            self._transport.close()
+            self._store.close()
+
+    def prepare(self, queues: Sequence[str]) -> None:
+        """Make the queues exist on both sides."""
+        self._store.prepare(queues)
+        self._transport.prepare(queues)
+
+    # ------------------------------------------------------------------------------------------------------ verbs
+
+    def send(self, messages: Sequence[Message], *, patience: Patience | None = None) -> None:
+        """Accept jobs: they are in the store when this returns, and on the transport unless that does not answer."""
+        self.send_unique(messages, patience=patience)
+
+    def send_unique(self, messages: Sequence[Message], *, patience: Patience | None = None) -> list[Receipt]:
+        """Accept jobs, one receipt each; see the contract."""
+        if patience is not None:
+            patience.check()
+        receipts = self._store.admit(messages, publish_within=self._within, patience=patience)
+        self._relay.publish(to_publish(messages, receipts, self._clock.time()), patience=patience)
+        return receipts
+
+    def claim(
+        self,
+        queues: Sequence[str],
+        *,
+        limit: int,
+        lease: float,
+        free: int | None = None,
+        recover: bool = True,
+        wait: float = 0.0,
+        wakeup: Wakeup | None = None,
+    ) -> list[Delivery]:
+        """Lend the jobs whose tickets arrive; see the contract."""
+        flag = wakeup or Wakeup()
+        end = self._clock.monotonic() + wait
+        places = limit if free is None else free
+        self._relay.turn(recover=recover)
+        if wait <= 0:
+            return self._collect(queues, limit, lease, places, recover)
+        with self._relay.awake():
+            while True:
+                left = max(0.0, end - self._clock.monotonic())
+                carried = self._carry(queues, limit, wait=left, wakeup=flag)
+                lent = self._lend(carried, lease=lease, free=places, recover=recover)
+                if lent:
+                    return lent + self._collect(queues, limit - len(lent), lease, max(0, places - len(lent)), recover)
+                if not carried and (flag.is_set() or self._clock.monotonic() >= end):
+                    return []
+
+    def _collect(self, queues: Sequence[str], limit: int, lease: float, free: int, recover: bool) -> list[Delivery]:
+        """Lend what the transport has at this moment, in pieces of the size that it takes."""
+        found: list[Delivery] = []
+        while len(found) < limit:
+            carried = self._carry(queues, limit - len(found), wait=0.0, wakeup=None)
+            found += self._lend(carried, lease=lease, free=max(0, free - len(found)), recover=recover)
+            if not carried:
+                break
+        return found
+
+    def _carry(self, queues: Sequence[str], limit: int, *, wait: float, wakeup: Wakeup | None) -> list[Delivery]:
+        most = min(limit, self._transport.limits.batch)
+        return self._transport.claim(queues, limit=most, lease=CARRY, wait=wait, wakeup=wakeup)
+
+    def settle(self, outcomes: Sequence[Outcome]) -> list[Settlement]:
+        """Commit outcomes with their follow-ups in the store, then see to what became ready by that."""
+        settlements = self._store.settle(outcomes)
+        if any(_frees(outcome) for outcome in outcomes):
+            self._relay.soon()
+        return settlements
+
+    def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Extension]:
+        """Renew the store's leases; the transport's side is long settled."""
+        return self._store.extend(deliveries, lease=lease)
+
+    # --------------------------------------------------------------------------------------------- tickets to jobs
+
+    def _lend(self, carried: Sequence[Delivery], *, lease: float, free: int, recover: bool) -> list[Delivery]:
+        if not carried:
+            return []
+        try:
+            self._adopt(carried)
+            ids = [ticket.message.id for ticket in carried]
+            answers = self._store.lend(ids, lease=lease, free=free, recover=recover)
+        except DriverError:
+            self._acknowledge([Released(ticket) for ticket in carried])
+            raise
+        self._acknowledge([Done(ticket) for ticket in carried])
+        return self._in_turn(carried, answers)
+
+    def _adopt(self, carried: Sequence[Delivery]) -> None:
+        """Take what somebody else wrote to the transport into the store, where it ends as undecodable, bytes intact."""
+        strange = [foreign(ticket.message) for ticket in carried if not is_ticket(ticket.message)]
+        if strange:
+            self._store.admit(strange, publish_within=self._within)
+
+    def _acknowledge(self, outcomes: Sequence[Outcome]) -> None:
+        """Let go of tickets. One that comes back finds its job leased or finished, and is dropped then."""
+        try:
+            self._transport.settle(outcomes)
+        except DriverError as error:
+            _log.warning(
+                "%d tickets were not acknowledged, and will be dropped when they return: %s", len(outcomes), error
+            )
+
+    def _in_turn(self, carried: Sequence[Delivery], answers: Sequence[Delivery | State | None]) -> list[Delivery]:
+        """Return what was lent; a job whose priority was lowered since its ticket was written waits for the newer ticket."""
+        lent: list[Delivery] = []
+        early: list[Delivery] = []
+        for ticket, answer in zip(carried, answers, strict=True):
+            if isinstance(answer, Delivery):
+                overtakes = self.limits.priorities and answer.message.priority < ticket.message.priority
+                (early if overtakes else lent).append(answer)
+        if early:
+            self._store.settle([Released(delivery) for delivery in early])
+            self._relay.soon()
+        return lent
+
+    # --------------------------------------------------------------------------------- features: those of the store
+
+    def count(self, queues: Sequence[str] | None = None) -> list[QueueCounts]:
+        """Count the store's jobs."""
+        return self._store.count(queues)
+
+    def get(self, ids: Sequence[str]) -> list[Record | None]:
+        """Return the store's records."""
+        return self._store.get(ids)
+
+    def browse(self, query: Query) -> Page:
+        """Return a page of the store's records."""
+        return self._store.browse(query)
+
+    def cancel(self, ids: Sequence[str]) -> list[State | None]:
+        """Cancel in the store; a ticket that is on its way is dropped when it arrives."""
+        return self._store.cancel(ids)
+
+    def retry(self, ids: Sequence[str]) -> list[State | None]:
+        """Start over in the store, and publish."""
+        states = self._store.retry(ids)
+        self._relay.soon()
+        return states
+
+    def delete(self, ids: Sequence[str]) -> list[State | None]:
+        """Remove from the store; a ticket that is on its way is dropped when it arrives."""
+        return self._store.delete(ids)
+
+    def requested(self) -> list[str]:
+        """Return the running jobs whose cancellation was asked for."""
+        return self._store.requested()
+
+    def pause(self, queue: str) -> None:
+        """Lend nothing more from the queue; tickets that arrive meanwhile are dropped, and published again afterwards."""
+        self._store.pause(queue)
+
+    def resume(self, queue: str) -> None:
+        """Lend again, and publish what waits."""
+        self._store.resume(queue)
+        self._relay.soon()
+
+    def paused(self) -> list[str]:
+        """Return the paused queues."""
+        return self._store.paused()
+
+    def purge(self, queue: str) -> int:
+        """Empty the queue in the store; its tickets are dropped as they arrive."""
+        return self._store.purge(queue)
+
+    def report(self, reports: Sequence[Progress]) -> list[bool]:
+        """Store progress."""
+        return self._store.report(reports)
+
+    def prune(self, *, older_than: float | None = None, limit: int = 1000) -> int:
+        """Forget finished records."""
+        return self._store.prune(older_than=older_than, limit=limit)
+
+    def beat(self, worker: WorkerInfo, *, ttl: float) -> None:
+        """Remember a worker."""
+        self._store.beat(worker, ttl=ttl)
+
+    def workers(self) -> list[WorkerInfo]:
+        """Return the live workers."""
+        return self._store.workers()
+
+    def diagnose(self) -> list[Finding]:
+        """Return what either side finds, each named."""
+        return [
+            msgspec.structs.replace(finding, setting=f"{side.limits.name}: {finding.setting}")
+            for side in (self._transport, self._store)
+            if isinstance(side, Diagnose)
+            for finding in side.diagnose()
+        ]
+
+    def native(self) -> Any:
+        """Return both drivers: the transport and the store."""
+        return self._transport, self._store
+
+
+def merged(transport: Limits, store: Limits, interval: float) -> Limits:
+    """Return the facts of a pair: the store's, but for what a ticket's way decides."""
+    return msgspec.structs.replace(
+        store,
+        name=f"{transport.name}+{store.name}",
+        resolution=store.resolution + interval,
+        priorities=transport.priorities and store.priorities,
+        shared=transport.shared and store.shared,
+        push_window=transport.push_window,
+    )
+
+
+def to_publish(messages: Sequence[Message], receipts: Sequence[Receipt], now: float) -> list[Message]:
+    """Return what is due of the jobs that are new or have another message's options, under the ids that they have."""
+    return [
+        message if receipt.created else msgspec.structs.replace(message, id=receipt.id)
+        for message, receipt in zip(messages, receipts, strict=True)
+        if (receipt.created or receipt.replaced) and message.delay <= 0 and (message.at is None or message.at <= now)
+    ]
+
+
+def _frees(outcome: Outcome) -> bool:
+    """Whether something may be ready to be published now: the job itself, its follow-ups, the next of its key or limit."""
+    message = outcome.delivery.message
+    held = message.key is not None or message.concurrency is not None
+    return held or bool(outcome.follow_ups) or not isinstance(outcome, Done)
