@@ -140,7 +140,8 @@ class Relay:
         """Sweep from a thread of its own while a claim waits on the transport; the thread outlives it a little."""
         with self._lock:
             self._waiting += 1
-            if self._thread is None and not self._closed:
+            lives = self._thread is not None and self._thread.is_alive()  # a fork leaves threads behind
+            if not lives and not self._closed:
                 self._thread = threading.Thread(target=self._run, name="queuekit-relay", daemon=True)
                 self._thread.start()
         try:

@@ -527,7 +527,7 @@ def _files() -> int:
 FORKS = """
 import os, sys
 from queuekit import Job, Queue
-queue = Queue(sys.argv[1], namespace=sys.argv[2])
+queue = Queue(sys.argv[1], store=sys.argv[3] or None, namespace=sys.argv[2])
 queue.dispatch(Job("t"))
 child = os.fork()
 for _ in range(50):
@@ -546,7 +546,7 @@ sys.exit(status)
 def scenario_saf_01_fork_after_connect(h: Harness) -> None:
     queue = h.queue()
     queue.open()
-    command = [sys.executable, "-c", FORKS, str(h.url()), h.namespace]
+    command = [sys.executable, "-c", FORKS, str(h.url()), h.namespace, h.store_url() or ""]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert queue.stats().pending == 101
