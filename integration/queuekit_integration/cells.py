@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import platform
 import shutil
 import subprocess
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 import queuekit
 from queuekit import Job, Queue, UnsupportedError
 from queuekit.errors import ConfigurationError
+from queuekit_integration.expectations import Gap, Weaker
 from queuekit_integration.harness import Harness, cell
 from queuekit_integration.registry import Scenario
 from queuekit_integration.servers import CannotCauseError
@@ -69,13 +72,52 @@ def _commit() -> str:
 
 
 def run(cell_: Cell) -> str:
-    """Run the scenario, or assert what is said of a driver that lacks a need; return "holds", "refused", "no_server" or "no_file".
+    """Run the scenario, or assert what its column says of it; return the verdict.
 
+    That is "holds", "refused", "no_server" or "no_file", or the text of the column's own expectation: "weaker: …", "gap: …".
     Raises `NotRunError` where the server or a fault cannot be had here.
     """
     if reason := cell_.harness.unavailable():
         raise NotRunError(reason)
+    match cell_.harness.expectations.get(cell_.scenario.id):
+        case Weaker() as weaker:
+            _show_weaker(cell_, weaker)
+            return str(weaker)
+        case Gap() as gap:
+            _show_failure(cell_, f"{gap} is closed: remove it from the expectations")
+            return str(gap)
+        case None:
+            return _hold(cell_)
+
+
+def _show_weaker(cell_: Cell, weaker: Weaker) -> None:
+    """Run what shows the weaker sentence, and that the stronger one does not hold."""
+    allowed, seen = frozenset(weaker.anomalies), set[str]()
+    if weaker.shown_by is not None:
+        _show_failure(cell_, f"the promise itself holds, so {str(weaker)!r} is to be removed from the expectations")
+        cell_ = dataclasses.replace(cell_, scenario=dataclasses.replace(cell_.scenario, body=weaker.shown_by))
+    verdict = _hold(cell_, allowed=allowed, seen=seen)
+    assert verdict == "holds", (
+        f"the column promises less in {cell_.scenario.id}, and there is nothing to promise: {verdict}"
+    )
+    assert seen == allowed, f"never seen, so not to be allowed: {', '.join(sorted(allowed - seen))}"
+
+
+def _show_failure(cell_: Cell, otherwise: str) -> None:
+    """Run the scenario; fail with `otherwise` when it passes."""
+    try:
+        _hold(cell_)
+    except NotRunError:
+        raise
+    except (Exception, pytest.fail.Exception):  # whatever it fails by
+        return
+    raise AssertionError(otherwise)
+
+
+def _hold(cell_: Cell, *, allowed: frozenset[str] = frozenset(), seen: set[str] | None = None) -> str:
+    """Run the scenario, or what asserts that the driver lacks a need; note what was allowed and seen."""
     with cell(cell_.harness) as harness:
+        harness.allowed = allowed
         missing = harness.lacks(cell_.scenario.needs)
         if "server" in missing:
             _has_no_server(harness)
@@ -94,6 +136,8 @@ def run(cell_: Cell) -> str:
             raise NotRunError(str(error)) from error
         left = harness.leaks()
         assert not left, f"left over in the backend: {left}"
+        if seen is not None:
+            seen |= harness.tolerated
     return "holds"
 
 

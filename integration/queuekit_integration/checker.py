@@ -55,6 +55,8 @@ class Verdict:
     """What the history says."""
 
     anomalies: tuple[Anomaly, ...] = ()
+    tolerated: frozenset[str] = frozenset()
+    """Anomalies that were seen and that the plan allows."""
     unknown: tuple[str, ...] = ()
     recovered: int = 0
     """Dispatches without an answer whose jobs ran all the same."""
@@ -418,11 +420,12 @@ def _undrained(g: Gathered) -> Iterator[str]:
 def check(history: History, plan: Plan) -> Verdict:
     """Judge a history against a plan."""
     gathered = Gathered(history)
-    found = [a for judge in ANOMALIES for a in judge(gathered, plan) if a.name not in plan.allowed]
+    found = [a for judge in ANOMALIES for a in judge(gathered, plan)]
     redelivered = sum(len(story.starts) - 1 for story in gathered.ran())
     answered = (len(story.accepted) + len(story.refused) for story in gathered.ran() if story.dispatched)
     return Verdict(
-        anomalies=tuple(found),
+        anomalies=tuple(a for a in found if a.name not in plan.allowed),
+        tolerated=frozenset(a.name for a in found if a.name in plan.allowed),
         unknown=tuple(_unknown(gathered, plan, history, redelivered)),
         recovered=sum(not answers for answers in answered),
         redelivered=redelivered,

@@ -54,8 +54,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "queuekit_cell" not in metafunc.fixturenames:
         return
     load()
-    cells = [Cell(kind, scenario) for kind in harnesses_of(metafunc.config) for scenario in SCENARIOS.values()]
+    kinds = harnesses_of(metafunc.config)
+    for kind in kinds:
+        refuse_unknown_expectations(kind)
+    cells = [Cell(kind, scenario) for kind in kinds for scenario in SCENARIOS.values()]
     metafunc.parametrize("queuekit_cell", cells, ids=[str(cell) for cell in cells])
+
+
+def refuse_unknown_expectations(kind: type[Harness]) -> None:
+    """Raise for a column that expects something of a scenario that does not exist: it would be said and never run."""
+    if unknown := set(kind.expectations) - set(SCENARIOS):
+        raise pytest.UsageError(f"{kind.__name__} expects something of {', '.join(sorted(unknown))}: no such scenario")
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ from typing import Any
 
 from queuekit import Job
 from queuekit.contract import BackendFull
-from queuekit_integration.checker import Plan, check
+from queuekit_integration.checker import Plan
 from queuekit_integration.harness import Harness, wait_until
-from queuekit_integration.history import read_history
 from queuekit_integration.registry import scenario
 
 
@@ -104,8 +103,7 @@ def scenario_worker_restart_delay_recovery(h: Harness) -> None:
     assert handle.wait(20).state == "completed"
     assert len(h.starts()) == 1
     h.recorder.drain("ok")  # there was this one job
-    verdict = check(read_history(h.folder), Plan(dispatches=1, faults=("kill",), workers=(second.pid,)))
-    assert verdict.valid, str(verdict)
+    h.judge_history(Plan(dispatches=1, faults=("kill",), workers=(second.pid,)))
 
 
 @scenario("FS-01", needs=("file", "count"), timing=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,6 +22,8 @@ SIGNS = {
     "refused": "refused",
     "no_server": "–",
     "no_file": "–",
+    "weaker": "weaker",
+    "gap": "gap",
     "failed": "✘",
     "not_run": "?",
     "missing": "?",
@@ -29,7 +32,8 @@ HEAD = """# Guarantees
 
 Made from the results of a run of the catalogue, never written by hand; CI fails when this page differs from what its run
 says. **✔** holds: the scenario passed in the run that made this page. **refused**: the driver cannot do it, and the scenario's
-twin passed, which asserts that it says so before anything is stored. **–**: a fault of a server or of a file, and this driver was
+twin passed, which asserts that it says so before anything is stored. **weaker**, **gap**: less than
+the statement, or not yet; the sentence below its table says what instead, and the run showed just that. **–**: a fault of a server or of a file, and this driver was
 seen to use none. **?**: no result. Every statement links to the scenario that
 proves it.
 
@@ -87,12 +91,19 @@ def page_of(found: Verdicts) -> str:
         lines += [f"## {group['title']}", "", f"| Statement | {' | '.join(columns)} | Scenario |"]
         lines += [f"|---|{'---|' * len(columns)}---|"]
         lines += [_row(id, text, found, columns) for id, text in group["statements"].items()]
-        lines += [""]
+        lines += ["", *_sentences(group["statements"], found, columns)]
     for title, rows in _others(read).items():
         lines += [f"## {title}", "", "| What | Why |", "|---|---|"]
         lines += [f"| {what} | {why} |" for what, why in rows.items()]
         lines += [""]
     return "\n".join(lines)
+
+
+def _sentences(ids: Iterable[str], found: Verdicts, columns: list[str]) -> list[str]:
+    """Return what stands below a group: the exact sentence of each column that promises less, or not yet."""
+    said = [(id, column, found.get((id, column), "")) for id in ids for column in columns]
+    lines = [f"- {id} on {column} is {text}" for id, column, text in said if ":" in text]
+    return [*lines, ""] if lines else []
 
 
 def _others(read: dict[str, Any]) -> dict[str, dict[str, str]]:
@@ -105,7 +116,7 @@ def _others(read: dict[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def _row(id: str, text: str, found: Verdicts, columns: list[str]) -> str:
-    signs = [SIGNS[found.get((id, column), "missing")] for column in columns]
+    signs = [SIGNS[found.get((id, column), "missing").split(":")[0]] for column in columns]
     return f"| {text} | {' | '.join(signs)} | [{id}]({_link(id)}) |"
 
 

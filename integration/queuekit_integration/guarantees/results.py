@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
@@ -15,7 +14,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     driver: str
     profile: str
-    outcome: Literal["holds", "refused", "no_server", "no_file", "not_run", "failed"]
+    outcome: str
+    """holds, refused, no_server, no_file, not_run, failed; or, with its sentence, `weaker: …` or `gap: …`."""
     duration: float
 
     @property

@@ -7,12 +7,14 @@ from collections.abc import Callable, Generator, Sized
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from queuekit.contract import BackendFull, Driver, DriverError, DriverRejected, DriverUnavailable, Message, QueueClosed
 from queuekit.ids import new_id
 from queuekit.memory import Broker, MemoryDriver
 from queuekit.sqlite import SqliteDriver
+from queuekit_integration.catalogue.order import delays_follow_the_wall_clock
+from queuekit_integration.expectations import Weaker
 from queuekit_integration.faults import Proxy
 from queuekit_integration.harness import Harness
 
@@ -66,6 +68,12 @@ class MemoryHarness(Harness):
 class SqliteHarness(Harness):
     """The SQLite driver on a file of the cell's own."""
 
+    expectations: ClassVar = {
+        "SCH-STEP": Weaker(
+            "a delay ends by the machine's wall clock: setting that clock forward shortens it by as much",
+            shown_by=delays_follow_the_wall_clock,
+        )
+    }
     name: str = "sqlite"
 
     @property
