@@ -347,17 +347,6 @@ def scenario_sch_a_step_of_the_wall_clock_forward_starts_nothing_early(h: Harnes
     assert len(driver.claim(["default"], limit=1, lease=10)) == 1
 
 
-def delays_follow_the_wall_clock(h: Harness) -> None:
-    """Assert the weaker sentence of SCH-STEP: a step forward shortens a delay by as much, and by no more."""
-    driver = h.driver()
-    driver.send([h.message(delay=10)])
-    h.clock.step(4)
-    h.advance(5.9)
-    assert driver.claim(["default"], limit=1, lease=10) == []
-    h.advance(0.2)
-    assert len(driver.claim(["default"], limit=1, lease=10)) == 1
-
-
 @scenario("ORD-RETRY", needs=("browse", "delay"))
 def scenario_ordering_contract_retry_reorder_allowed(h: Harness) -> None:
     """Without a key a retry may be overtaken: the non-guarantee is shown, not only stated."""

@@ -13,10 +13,10 @@ from queuekit.contract import BackendFull, Driver, DriverError, DriverRejected, 
 from queuekit.ids import new_id
 from queuekit.memory import Broker, MemoryDriver
 from queuekit.sqlite import SqliteDriver
-from queuekit_integration.catalogue.order import delays_follow_the_wall_clock
 from queuekit_integration.expectations import Weaker
 from queuekit_integration.faults import Proxy
 from queuekit_integration.harness import Harness
+from queuekit_integration.weaker import delays_follow_the_wall_clock
 
 
 @dataclass
