@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from queuekit_integration.registry import SCENARIOS, load
 from queuekit_integration.servers import close_servers
 
 CATALOGUE = Path(__file__).parent / "catalogue"
-pytest.register_assert_rewrite("queuekit_integration.catalogue")  # a failed scenario shows the values it compared
+if "queuekit_integration.catalogue" not in sys.modules:
+    pytest.register_assert_rewrite("queuekit_integration.catalogue")  # a failed scenario shows the values it compared
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
