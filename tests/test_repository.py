@@ -226,17 +226,46 @@ def test_every_ignored_lint_rule_has_its_reason_beside_it():
 # How the tree behaves as a whole
 
 
-def test_importing_queuekit_loads_nothing_heavy():
-    program = f"import sys, queuekit; print([name for name in {HEAVY!r} if name in sys.modules])"
+def loaded_by(program: str) -> list[str]:
+    """Return the modules that a fresh interpreter has loaded after a program."""
+    program = f"import sys; {program}; print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    return ast.literal_eval(done.stdout)
+
+
+EVERYTHING = "from queuekit import *"
+
+
+def test_importing_queuekit_loads_nothing_heavy():
+    assert not {*HEAVY} & {*loaded_by(EVERYTHING)}
 
 
 def test_importing_queuekit_loads_no_driver():
-    program = "import sys, queuekit; print([name for name in sys.modules if name.startswith('queuekit.')])"
-    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
-    loaded = ast.literal_eval(done.stdout)
-    assert not [name for name in loaded if name.startswith(("queuekit.memory", "queuekit.sqlite", "queuekit.null"))]
+    drivers = ("queuekit.memory", "queuekit.sqlite", "queuekit.null")
+    assert not [name for name in loaded_by(EVERYTHING) if name.startswith(drivers)]
+
+
+def test_a_supervisor_loads_nothing_that_only_workers_need():
+    loaded = {*loaded_by("import queuekit.cli.main, queuekit.cli.worker")}
+    assert not {"msgspec", "inspect", "queuekit.queue", "queuekit.contract", "queuekit.worker"} & loaded
+
+
+def test_every_name_of_the_package_is_where_it_says():
+    homes = {name: home for home, names in queuekit._HOMES.items() for name in names}
+    assert sorted([*homes, *([] if "__version__" not in queuekit.__all__ else ["__version__"])]) == sorted(
+        queuekit.__all__
+    )
+    assert all(getattr(queuekit, name) is getattr(importlib.import_module(home), name) for name, home in homes.items())
+    checked = ast.parse((ROOT / "queuekit/__init__.py").read_text(encoding="utf-8"))
+    [block] = [node for node in checked.body if isinstance(node, ast.If)]
+    assert {(node.module, alias.name) for node in block.body for alias in node.names} == {
+        (home, name) for name, home in homes.items()
+    }
+
+
+def test_a_name_that_the_package_does_not_have_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Qeue'"):
+        getattr(queuekit, "Qeue")  # noqa: B009 - mypy need not know
 
 
 def test_a_driver_imports_the_contract_alone():

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
-
 __all__ = ["ago", "as_json", "say", "table", "tell"]
 
 
@@ -24,6 +22,8 @@ def tell(text: str) -> None:
 
 def as_json(value: Any, *, indent: int = 2) -> str:
     """Return a value as JSON; what JSON has no form for becomes text."""
+    import msgspec  # noqa: PLC0415 - a supervisor that reports in words needs none of it
+
     encoded = msgspec.json.encode(value, enc_hook=str)
     return (msgspec.json.format(encoded, indent=indent) if indent else encoded).decode()
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, TypeVar
 
 from queuekit import __version__
-from queuekit.cli import doctor, show, wait, worker
 from queuekit.cli.exits import MEANINGS
 from queuekit.durations import checked_name, seconds, whole
 from queuekit.errors import ConfigurationError
@@ -16,6 +16,7 @@ __all__ = ["parser"]
 
 T = TypeVar("T")
 Run = Callable[[Namespace], int]
+STATES = ("pending", "scheduled", "running", "completed", "failed", "cancelled")
 
 
 def parser() -> ArgumentParser:
@@ -29,23 +30,33 @@ def parser() -> ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"queuekit {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    _worker(_command(commands, "worker", worker.worker, "work off queues in supervised processes"))
-    _jobs(_command(commands, "jobs", show.jobs, "list jobs"))
-    _command(commands, "queues", show.queues, "show each queue's depth by state")
-    _command(commands, "stats", show.stats, "show how much work there is and which workers are alive")
-    _command(commands, "drivers", show.drivers, "show which backends can be used here", app=False)
-    _doctor(_command(commands, "doctor", doctor.doctor, "say what the backend's settings promise", app=False))
-    _wait(_command(commands, "wait", wait.wait, "block until jobs have ended, and say how"))
+    _worker(_command(commands, "worker", "worker", "work off queues in supervised processes"))
+    _jobs(_command(commands, "jobs", "show", "list jobs"))
+    _command(commands, "queues", "show", "show each queue's depth by state")
+    _command(commands, "stats", "show", "show how much work there is and which workers are alive")
+    _command(commands, "drivers", "show", "show which backends can be used here", app=False)
+    _doctor(_command(commands, "doctor", "doctor", "say what the backend's settings promise", app=False))
+    _wait(_command(commands, "wait", "wait", "block until jobs have ended, and say how"))
     return top
 
 
-def _command(commands: Any, name: str, run: Run, text: str, *, app: bool = True) -> ArgumentParser:
+def _command(commands: Any, name: str, home: str, text: str, *, app: bool = True) -> ArgumentParser:
     made: ArgumentParser = commands.add_parser(name, help=text, description=f"{text}.".capitalize(), allow_abbrev=False)
-    made.set_defaults(run=run)
+    made.set_defaults(run=_loaded_late(home, name))
     if app:
         made.add_argument("app", metavar="app:queue", help="the module, and the Queue object in it")
     made.add_argument("--json", action="store_true", help="write JSON to stdout, for scripts")
     return made
+
+
+def _loaded_late(home: str, name: str) -> Run:
+    """Return a command that imports its module when it runs: a supervisor holds no code that only looks at jobs."""
+
+    def run(asked: Namespace) -> int:
+        code: int = getattr(import_module(f"queuekit.cli.{home}"), name)(asked)
+        return code
+
+    return run
 
 
 def _worker(made: ArgumentParser) -> None:
@@ -75,7 +86,7 @@ def _doctor(made: ArgumentParser) -> None:
 
 
 def _jobs(made: ArgumentParser) -> None:
-    made.add_argument("--state", action="append", choices=show.STATES, help="only these; may be given several times")
+    made.add_argument("--state", action="append", choices=STATES, help="only these; may be given several times")
     _filters(made)
     made.add_argument("--search", metavar="TEXT", help="only jobs that contain this text")
     made.add_argument("--limit", type=_whole, default=50, metavar="N", help="jobs on one page (50)")

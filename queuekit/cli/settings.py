@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
-from msgspec import Struct
+import json
+from typing import NamedTuple
 
 __all__ = ["WorkerSettings"]
 
 
-class WorkerSettings(Struct, frozen=True, kw_only=True):
-    """How one child works."""
+class WorkerSettings(NamedTuple):
+    """How one child works. Plain, because the supervisor loads nothing that it does not need."""
 
     app: str
     concurrency: int = 10
@@ -26,9 +26,9 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
 
     def encode(self) -> str:
         """Return it as text."""
-        return msgspec.json.encode(self, order="sorted").decode()
+        return json.dumps(self._asdict(), sort_keys=True)
 
     @classmethod
     def decode(cls, text: str) -> WorkerSettings:
         """Return what `encode` made text of."""
-        return msgspec.json.decode(text, type=cls)
+        return cls(**json.loads(text))

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import msgspec
 
 from queuekit import Job, Queue
-from queuekit.contract import Done, Message
+from queuekit.contract import Done, Message, Migrate
 from queuekit.drivers import connect
 from queuekit.ids import new_id
 
@@ -262,6 +262,8 @@ class BareDriver:
 
     def __init__(self, address: str) -> None:
         self._driver: Any = connect(address, namespace="floor", clock=None)
+        if isinstance(self._driver, Migrate):
+            self._driver.migrate()
         self._driver.open()
         self._driver.prepare(["q"])
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from queuekit import Queue
-from queuekit.contract import Done, Message
+from queuekit.contract import Done, Message, Migrate
 from queuekit.drivers import connect
 from queuekit.ids import new_id
 
@@ -33,7 +33,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 def opened(address: str) -> Any:
     """Return an open driver on an empty namespace."""
     driver: Any = connect(address, namespace="scale", clock=None)
-    if "migrate" in dir(driver):
+    if isinstance(driver, Migrate):
         driver.migrate()
     driver.open()
     for count in driver.count():
