@@ -13,17 +13,19 @@ nox.options.error_on_missing_interpreters = True
 
 MAIN = "3.11"
 PYTHONS = [MAIN, "3.12", "3.13"]
-DRIVERS = ["memory", "sqlite"]
+DRIVERS = ["memory", "sqlite", "redis"]
 PYTEST = ["pytest", "-n", "2"]
 CATALOGUE = [*PYTEST, "-p", "queuekit_integration.plugin", "integration/queuekit_integration/catalogue"]
-UNIT = ["tests", "--ignore=tests/test_docs.py"]
+DISTRIBUTIONS = [".", "integration", *(str(found.parent) for found in sorted(Path().glob("drivers/*/pyproject.toml")))]
+UNIT = ["tests", "--ignore=tests/test_docs.py", *map(str, sorted(Path().glob("drivers/*/tests")))]
 
 
 def install(session: nox.Session, *groups: str) -> None:
-    """Install both distributions editable, with the pinned tools of some groups."""
+    """Install all distributions editable, with the pinned tools of some groups."""
     session.install("--constraint", "constraints.txt", "--upgrade", "pip")
     wanted = [word for group in groups for word in ("--group", group)]
-    session.install("--constraint", "constraints.txt", *wanted, "--editable", ".", "--editable", "integration")
+    editable = [word for path in DISTRIBUTIONS for word in ("--editable", path)]
+    session.install("--constraint", "constraints.txt", *wanted, *editable)
 
 
 def needs(session: nox.Session, path: str) -> None:

@@ -44,12 +44,16 @@ python=$PWD/.venv/bin/python
 { [ -x "$python" ] && "$python" -m pip --version >/dev/null 2>&1; } || make_environment
 
 # Installing is quick to skip: only what these files say can change what is installed.
-stamp=$(cat pyproject.toml integration/pyproject.toml constraints.txt queuekit/__init__.py scripts/environment.sh | cksum)
+stamp=$(cat pyproject.toml integration/pyproject.toml drivers/*/pyproject.toml constraints.txt queuekit/__init__.py scripts/environment.sh | cksum)
 if [ "$(cat .venv/queuekit.stamp 2>/dev/null)" != "$stamp" ]; then
     echo "installing into .venv"
     export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
     # Dependency groups need a pip that is newer than the one of Debian 12.
     "$python" -m pip install --quiet --constraint constraints.txt --upgrade pip </dev/null
-    "$python" -m pip install --quiet --constraint constraints.txt --group dev --editable . --editable integration </dev/null
+    distributions=(--editable . --editable integration)
+    for file in drivers/*/pyproject.toml; do
+        distributions+=(--editable "${file%/*}")
+    done
+    "$python" -m pip install --quiet --constraint constraints.txt --group dev "${distributions[@]}" </dev/null
     echo "$stamp" >.venv/queuekit.stamp
 fi

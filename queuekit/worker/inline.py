@@ -59,7 +59,7 @@ def _run(queue: Queue, lend: Callable[[], list[Delivery]], *, at_once: bool) -> 
         attempt.finished = True
         _tell_outcome(runtime, attempt)
         [answer] = queue.driver.settle([attempt.outcome])
-        runtime.tell(attempt, "settled" if answer == "applied" else "settle_lost")
+        runtime.tell(attempt, verdict.event_of(answer))
         count += 1
     return count
 

@@ -11,12 +11,13 @@ import msgspec
 from queuekit import envelope as envelopes
 from queuekit.backoff import DEFAULT_BACKOFF
 from queuekit.codec import encode_json
-from queuekit.contract import Again, Dead, Done, Failure, Outcome, Released
+from queuekit.contract import Again, Dead, Done, Failure, Outcome, Released, Settlement
 from queuekit.errors import BadPayload, ConfigurationError, JobCancelled, JobTimeout
+from queuekit.events import EventKind
 from queuekit.signals import Cancel, Fail, Retry, Snooze
 from queuekit.worker.attempt import Attempt, storable
 
-__all__ = ["MAX_TEXT", "Stopped", "failure", "of_error", "of_result", "strange"]
+__all__ = ["MAX_TEXT", "Stopped", "event_of", "failure", "of_error", "of_result", "strange"]
 
 MAX_TEXT = 8_192
 """Characters kept of an error's traceback (its end, where the cause is); a quarter of that for its message."""
@@ -175,3 +176,8 @@ def _trace_of(error: BaseException) -> str:
     except Exception as second:
         return f"<its traceback cannot be made: {type(second).__name__}>"
     return "".join(lines)
+
+
+def event_of(answer: Settlement) -> EventKind:
+    """Return what to tell of a settlement: one that counted before, its answer lost on the way, counts."""
+    return "settle_lost" if answer == "lost" else "settled"

@@ -316,8 +316,7 @@ class Worker:
         answers = iter(settled)
         for attempt in attempts:
             if attempt.outcome is not None:
-                applied = next(answers) == "applied"
-                self._runtime.tell(attempt, "settled" if applied else "settle_lost")
+                self._runtime.tell(attempt, verdict.event_of(next(answers)))
 
     def _start(self, deliveries: list[Delivery]) -> None:
         """Hand deliveries to whatever runs their kind of handler."""
@@ -457,7 +456,7 @@ class Worker:
             return
         attempt.outcome = None
         self._pace.note([outcome])
-        self._runtime.tell(attempt, "settled" if answer == "applied" else "settle_lost")
+        self._runtime.tell(attempt, verdict.event_of(answer))
 
     # ------------------------------------------------------------------------------------------------- giving back
 

@@ -108,7 +108,7 @@ class BareRedis:
     def __init__(self, address: str) -> None:
         import redis  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - only where Redis is measured
 
-        self._redis = redis.Redis.from_url(address)
+        self._redis: Any = redis.Redis.from_url(address)
         self._send = self._redis.register_script(SEND)
         self._exchange = self._redis.register_script(EXCHANGE)
 
@@ -144,7 +144,7 @@ class Replayed:
     def __init__(self, address: str) -> None:
         import redis  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - only where Redis is measured
 
-        self._redis = redis.Redis.from_url(address)
+        self._redis: Any = redis.Redis.from_url(address)
         self._driver = BareDriver(address)
 
     def reset(self) -> None:
@@ -159,21 +159,22 @@ class Replayed:
         return [[_with(word, sample.encode(), id.encode()) for word in call] for id in ids]
 
     def _recorded(self, id: str) -> list[Any]:
-        from redis.connection import AbstractConnection as Connection  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - as above
+        from redis.connection import AbstractConnection  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - as above
 
+        connections: Any = AbstractConnection
         seen: list[Any] = []
-        original = Connection.send_command
+        original = connections.send_command
 
         def send_command(connection: Any, *words: Any, **options: Any) -> None:
             seen.append(words)
             original(connection, *words, **options)
 
         self._driver.store(self._driver.prepare([new_id()], 1))  # loads the script
-        Connection.send_command = send_command
+        connections.send_command = send_command
         try:
             self._driver.store(self._driver.prepare([id], 1))
         finally:
-            Connection.send_command = original
+            connections.send_command = original
         return seen
 
     def store(self, calls: list[Any]) -> None:

@@ -25,6 +25,7 @@ from queuekit import (
     UnsupportedError,
     errors,
 )
+from queuekit.drivers import EXTRAS, available
 from queuekit.worker.inline import run_due
 from queuekit_integration.harness import Harness, logged
 from queuekit_integration.registry import scenario
@@ -100,8 +101,9 @@ def scenario_cfg_04_unsupported_option_refused_early(h: Harness) -> None:
 
 @scenario("CFG-05")
 def scenario_cfg_05_bad_dsn(h: Harness) -> None:
+    missing = {scheme: extra for scheme, extra in EXTRAS.items() if scheme not in available()}
     for address, words in {
-        "redis://localhost/0": r"pip install 'queuekit\[redis\]'",
+        **{f"{scheme}://localhost/": rf"pip install 'queuekit\[{extra}\]'" for scheme, extra in missing.items()},
         "nosuch://x": "no driver for nosuch://",
         "just text": "needs a scheme",
         "": "needs a scheme",

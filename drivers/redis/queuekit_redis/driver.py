@@ -1,0 +1,637 @@
+"""The Redis driver's verbs: each one script, which the server runs as a whole."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from queuekit.contract import (
+    AmbiguousSend,
+    Clock,
+    Delivery,
+    DriverError,
+    DriverRejected,
+    Extension,
+    Finding,
+    Limits,
+    Message,
+    Outcome,
+    Page,
+    PartialSend,
+    Patience,
+    Progress,
+    Query,
+    QueueCounts,
+    Receipt,
+    Record,
+    Settlement,
+    State,
+    SystemClock,
+    Url,
+    Wakeup,
+    WorkerInfo,
+)
+from queuekit_redis import codec
+from queuekit_redis.address import OPTIONS, Settings, settings_of, source_of_client, source_of_url
+from queuekit_redis.bell import Bell
+from queuekit_redis.codec import micros, pack
+from queuekit_redis.doctor import Server, findings
+from queuekit_redis.keys import Keys
+from queuekit_redis.link import Link
+from queuekit_redis.scripts import script
+
+_log = logging.getLogger("queuekit.redis")
+CHUNK = 250
+"""Jobs in one script: about a millisecond of the server's time, in which it answers nobody else."""
+CHUNK_BYTES = 4 << 20
+"""Characters of bodies in one script."""
+BATCH = 1000
+"""Jobs in one call: several scripts, one round trip."""
+LOOK = 1000
+"""Records that one script of an administrative verb looks at."""
+ANSWERS: dict[str, Settlement] = {"a": "applied", "s": "already_settled", "l": "lost"}
+
+
+class RedisDriver:
+    """Jobs in a Redis or Valkey server, for any number of processes and machines.
+
+    Give an address (`redis://user:password@host:6379/0`, `rediss://` for TLS, `?cluster=true`, `?sentinel=name`) or a `client` of
+    redis-py that the application made. What "accepted" means is the server's setting: with `appendonly yes` and `appendfsync
+    everysec` a crash of the server's machine loses the last second at most, a crash of its process nothing; `diagnose` says what
+    holds. Leases and due times are judged by the server's clock. `settings` stand in an address as options
+    (`?socket_timeout=2`).
+    """
+
+    def __init__(
+        self,
+        address: str | Url = "redis://localhost:6379/0",
+        *,
+        client: Any = None,
+        namespace: str = "queuekit",
+        clock: Clock | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.namespace = namespace
+        url = Url.parse(address) if isinstance(address, str) else address
+        url.refuse_unknown(OPTIONS)
+        self._settings = settings or settings_of(url)
+        self.limits = Limits(
+            name="redis", batch=BATCH, body_bytes=16 << 20, resolution=0.01, connections=self._settings.pool_size
+        )
+        source = (
+            source_of_url(url, namespace, self._settings) if client is None else source_of_client(client, namespace)
+        )
+        self._source = source
+        self._virtual = clock
+        self._clock: Clock = clock or SystemClock()
+        self._keys = Keys(namespace)
+        self._declared: dict[str, tuple[str, ...]] = {}
+        self._link = Link(source, self._settings)
+        self._bell = Bell(self._link, self._keys)
+        self._opened = False
+
+    @classmethod
+    def from_url(cls, url: Url, *, namespace: str, clock: Clock | None = None) -> RedisDriver:
+        """Build the driver for `redis://`, `rediss://`, `valkey://` or `valkeys://`."""
+        return cls(url, namespace=namespace, clock=clock)
+
+    # --------------------------------------------------------------------------------------------------------- life
+
+    def open(self) -> None:
+        """Connect, and check the server's version; settings that weaken a promise are logged once."""
+        self._check()
+        if self._opened:
+            return
+        server = self._server()
+        if server.too_old:
+            message = (
+                f"{self._link.server} is {server.name} {server.version}; queuekit needs Redis 6.2 or newer, or Valkey"
+            )
+            raise DriverRejected(message)
+        for finding in findings(server):
+            if finding.level in {"warning", "error"}:
+                _log.warning("%s: %s=%s: %s", self._link.server, finding.setting, finding.value, finding.promise)
+        self._opened = True
+
+    def close(self) -> None:
+        """Close all connections. Idempotent; what is lent stays lent until its lease ends."""
+        self._link.close()
+        self._bell.wake_all()
+        self._bell.stop()
+
+    def prepare(self, queues: Sequence[str]) -> None:
+        """Check that the server answers; queues come into being with their first message."""
+        del queues
+        self._check()
+        self._link.command("PING", doing="asking for a sign of life")
+
+    def _check(self) -> None:
+        """Refuse use after `close`; in a forked child begin with connections of its own."""
+        if self._link.forked():
+            self._bell = Bell(self._link, self._keys)
+        self._link.check()
+
+    def _server(self) -> Server:
+        return Server.ask(lambda *parts: self._link.command(*parts, doing="reading the server's settings"))
+
+    # --------------------------------------------------------------------------------------------- calling a script
+
+    def _run(self, name: str, *arguments: Any, bells: Iterable[str] = (), doing: str) -> Any:
+        self._check()
+        return self._link.run(name, self._keys_of(name, bells), self._now(), *arguments, doing=doing)
+
+    def _keys_of(self, name: str, bells: Iterable[str]) -> Sequence[str]:
+        declared = self._declared.get(name)
+        if declared is None:
+            declared = self._declared[name] = tuple(self._keys[key] for key in script(name).keys)
+        return (*declared, *map(self._keys.bell, bells))
+
+    def _now(self) -> str:
+        """Return the clock that scripts go by: none for the server's own."""
+        clock = self._virtual
+        return "" if clock is None else f"{round(clock.monotonic() * 1e6)} {round(clock.time() * 1e6)}"
+
+    def _ring(self, elsewhere: Sequence[bytes], here: Iterable[str] = ()) -> None:
+        """Wake claims of this process, and processes whose queues a script could not know beforehand.
+
+        What was asked for is done by then, so trouble here is none of the caller's: whoever was not woken looks by itself within
+        the poll interval.
+        """
+        queues = [queue.decode() for queue in elsewhere]
+        if queues:
+            try:
+                self._run("ring", bells=queues, doing="waking workers of other queues")
+            except DriverError as error:
+                _log.info("%s", error)
+        self._bell.rang([*queues, *here])
+
+    # ------------------------------------------------------------------------------------------------------ sending
+
+    def send(self, messages: Sequence[Message], *, patience: Patience | None = None) -> None:
+        """Store messages; see the contract. Each script stores up to 250, all of them or none."""
+        self._send("send", messages, _items, (), patience)
+
+    def send_unique(self, messages: Sequence[Message], *, patience: Patience | None = None) -> list[Receipt]:
+        """Store messages, one unfinished job a scope; see the contract."""
+        return _receipts(messages, self._send("send_unique", messages, _messages, (), patience))
+
+    def admit(self, messages: Sequence[Message], *, publish_within: float) -> list[Receipt]:
+        """Store messages that a transport carries; see the contract."""
+        answers = self._send("admit", messages, _messages, (micros(publish_within),), None)
+        return _receipts(messages, answers)
+
+    def _send(
+        self, name: str, messages: Sequence[Message], packed: Any, more: tuple[Any, ...], patience: Patience | None
+    ) -> list[Any]:
+        self._check()
+        if not messages:
+            return []
+        chunks = list(_chunks(messages))
+        now = self._now()
+
+        def calls() -> Iterator[tuple[Sequence[str], tuple[Any, ...]]]:
+            for chunk in chunks:
+                yield self._keys_of(name, {message.queue for message in chunk}), (now, pack(packed(chunk)), *more)
+
+        answers, errors = self._link.send(name, calls(), patience=patience, doing="sending")
+        _judge(chunks, errors)
+        elsewhere = [queue for answer in answers if answer for queue in answer[-1]] if name != "send" else []
+        self._ring(elsewhere, {message.queue for message in messages})
+        return answers
+
+    # ------------------------------------------------------------------------------------------------------ lending
+
+    def claim(
+        self,
+        queues: Sequence[str],
+        *,
+        limit: int,
+        lease: float,
+        free: int | None = None,
+        recover: bool = True,
+        wait: float = 0.0,
+        wakeup: Wakeup | None = None,
+    ) -> list[Delivery]:
+        """Lend due messages; see the contract."""
+        asked = Asked(tuple(queues), limit, lease, limit if free is None else free, recover)
+        found, change = self._look(asked)
+        if found or wait <= 0:
+            return found
+        flag = wakeup or Wakeup()
+        self._bell.watch(flag, asked.queues)
+        try:
+            return self._wait_for(asked, flag, change, self._clock.monotonic() + wait)
+        finally:
+            self._bell.unwatch(flag)
+
+    def _wait_for(self, asked: Asked, flag: Wakeup, change: float, end: float) -> list[Delivery]:
+        """Look again whenever a bell rings, time makes something due, or the poll interval has passed."""
+        found: list[Delivery] = []
+        while not found:
+            left = end - self._clock.monotonic()
+            if left <= 0:
+                break
+            pause = min(left, self._settings.poll_interval, change if change >= 0 else left)
+            if self._clock.wait(flag, pause):
+                return self._look(asked)[0]
+            found, change = self._look(asked)
+        return found
+
+    def _look(self, asked: Asked) -> tuple[list[Delivery], float]:
+        """Lend what is due now; and the seconds until something may be, below 0 when nothing waits for time."""
+        reply = self._run("claim", asked.packed(0), bells=asked.queues, doing="claiming")
+        return self._more(asked, codec.deliveries_of(reply)), reply[4] / codec.SECOND
+
+    def _more(self, asked: Asked, found: list[Delivery]) -> list[Delivery]:
+        """Lend on while each script finds as many as it may."""
+        while len(found) < asked.limit and found and len(found) % CHUNK == 0:
+            try:
+                reply = self._run("claim", asked.packed(len(found)), bells=asked.queues, doing="claiming")
+            except DriverError as error:
+                _log.info("a further part of a claim failed (%s); the first is lent", error)
+                return found
+            part = codec.deliveries_of(reply)
+            found += part
+            if not part:
+                break
+        return found
+
+    def lend(self, ids: Sequence[str], *, lease: float, recover: bool = True) -> list[Delivery | State | None]:
+        """Lend jobs by id; see the contract."""
+        lent: list[Delivery | State | None] = []
+        for chunk in _parts(ids, CHUNK):
+            codes, *reply = self._run("lend", pack(list(chunk)), pack([micros(lease), recover]), doing="lending by id")
+            deliveries = iter(codec.deliveries_of(reply))
+            lent += [next(deliveries) if code == "!" else codec.STATES.get(code) for code in codes.decode()]
+        return lent
+
+    def published(self, ids: Sequence[str], *, again_after: float) -> None:
+        """Note what is on the transport; see the contract."""
+        for chunk in _parts(ids, CHUNK):
+            self._run("published", pack(list(chunk)), micros(again_after), doing="noting what was published")
+
+    def outbox(self, *, limit: int, again_after: float, recover: bool = True) -> list[Message]:
+        """Return what must be published; see the contract. A call names 250 at most."""
+        self._check()
+        wanted = pack([self._queues(), limit, micros(again_after), recover])
+        values = self._run("outbox", wanted, doing="reading the outbox")
+        return [codec.message_of(value)[0] for value in values]
+
+    def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Extension]:
+        """Renew leases; see the contract."""
+        return [answer for part in _parts(deliveries, CHUNK) for answer in self._extend(part, lease)]
+
+    def _extend(self, deliveries: Sequence[Delivery], lease: float) -> list[Extension]:
+        groups: dict[str, list[int]] = {}
+        for number, delivery in enumerate(deliveries):
+            groups.setdefault(delivery.receipt, []).append(number)
+        packed = [[state, [deliveries[number].message.id for number in numbers]] for state, numbers in groups.items()]
+        marks, shut = self._run("extend", micros(lease), pack(packed), doing="extending leases")
+        paused = {queue.decode() for queue in shut}
+        answers = [Extension(held=False)] * len(deliveries)
+        for numbers, group in zip(groups.values(), marks, strict=True):
+            for number, mark in zip(numbers, group.decode(), strict=True):
+                if mark != "0":
+                    queue = deliveries[number].message.queue
+                    answers[number] = Extension(held=True, cancel=mark == "2", paused=queue in paused)
+        return answers
+
+    # ----------------------------------------------------------------------------------------------------- settling
+
+    def settle(self, outcomes: Sequence[Outcome]) -> list[Settlement]:
+        """Apply outcomes; see the contract. Each script settles up to 250, with their follow-ups."""
+        answers: list[Settlement] = []
+        for part in _parts(outcomes, CHUNK):
+            packed = Packed(part)
+            marks, elsewhere = self._run("settle", *packed.arguments, bells=packed.queues, doing="settling")
+            answers += packed.answers(marks)
+            self._ring(elsewhere, packed.refilled)
+        return answers
+
+    def exchange(
+        self,
+        outcomes: Sequence[Outcome],
+        queues: Sequence[str],
+        *,
+        limit: int,
+        lease: float,
+        free: int | None = None,
+        recover: bool = True,
+    ) -> tuple[list[Settlement], list[Delivery]]:
+        """Settle and claim in one script; see the contract."""
+        *before, last = [*_parts(outcomes, CHUNK)] or [()]
+        answers = [answer for part in before for answer in self.settle(part)]
+        packed = Packed(last)
+        asked = Asked(tuple(queues), limit, lease, limit if free is None else free, recover)
+        arguments = (*packed.arguments, asked.packed(0))
+        marks, elsewhere, lent = self._run(
+            "exchange", *arguments, bells=packed.queues.union(queues), doing="settling and claiming"
+        )
+        answers += packed.answers(marks)
+        self._ring(elsewhere, packed.refilled)
+        return answers, self._more(asked, codec.deliveries_of(lent))
+
+    # ----------------------------------------------------------------------------------------------------- features
+
+    def count(self, queues: Sequence[str] | None = None) -> list[QueueCounts]:
+        """Count jobs by state; see the contract."""
+        counts, shut, ages = self._run("count", pack(list(queues or ())), doing="counting")
+        paused = {queue.decode() for queue in shut}
+        tally: dict[str, dict[str, Any]] = {name: {} for name in queues or ()}
+        for field, number in zip(counts[::2], counts[1::2], strict=True):
+            queue, _, code = field.decode().rpartition(":")
+            if queues is None or queue in tally:
+                tally.setdefault(queue, {})[codec.STATES[code]] = int(number)
+        for queue, age in zip(ages[::2], ages[1::2], strict=True):
+            if queue.decode() in tally:
+                tally[queue.decode()]["oldest_ready_age"] = max(0.0, age / codec.SECOND)
+        return [QueueCounts(queue=name, paused=name in paused, **counts) for name, counts in sorted(tally.items())]
+
+    def _queues(self) -> list[str]:
+        """Return the queues that have any job."""
+        fields = self._link.command("HKEYS", self._keys["counts"], doing="listing queues")
+        return sorted({field.decode().rpartition(":")[0] for field in fields})
+
+    def get(self, ids: Sequence[str]) -> list[Record | None]:
+        """Return records; see the contract."""
+        found: list[Record | None] = []
+        for chunk in _parts(ids, CHUNK):
+            found += codec.records_of(self._run("records", pack(list(chunk)), doing="reading records"))
+        return found
+
+    def browse(self, query: Query) -> Page:
+        """Return a page of records; see the contract."""
+        codes = "".join(codec.CODES[state] for state in query.states)
+        text = query.search or query.tag or query.type or ""
+        after = query.after or "0"
+        page: list[tuple[str, Record]] = []
+        while True:
+            wanted = pack([after, LOOK, codes, query.queue or "", text])
+            found, reached = self._run("browse", wanted, doing="listing records")
+            ids = [id.decode() for id in found[::2]]
+            for place, record in zip(found[1::2], self.get(ids), strict=True):
+                if record is not None and _matches(record, query):
+                    if len(page) == query.limit:
+                        return Page(records=[record for _, record in page], next=page[-1][0])
+                    page.append((place.decode(), record))
+            after = reached.decode()
+            if after == "-1":
+                return Page(records=[record for _, record in page])
+
+    def cancel(self, ids: Sequence[str]) -> list[State | None]:
+        """Cancel jobs; see the contract."""
+        return self._change("cancel", ids, "cancelling")
+
+    def retry(self, ids: Sequence[str]) -> list[State | None]:
+        """Start jobs over; see the contract."""
+        return self._change("retry", ids, "retrying")
+
+    def delete(self, ids: Sequence[str]) -> list[State | None]:
+        """Remove jobs; see the contract."""
+        return self._change("delete", ids, "deleting")
+
+    def _change(self, name: str, ids: Sequence[str], doing: str) -> list[State | None]:
+        before: list[State | None] = []
+        for chunk in _parts(ids, CHUNK):
+            codes, elsewhere = self._run(name, pack(list(chunk)), doing=doing)
+            before += codec.states_of(codes.decode())
+            self._ring(elsewhere)
+        return before
+
+    def requested(self) -> list[str]:
+        """Return running jobs to be cancelled; see the contract."""
+        self._check()
+        ids = self._link.command("SMEMBERS", self._keys["cancels"], doing="looking for cancellations")
+        return sorted(id.decode() for id in ids)
+
+    def pause(self, queue: str) -> None:
+        """Stop lending from a queue; see the contract."""
+        self._check()
+        self._link.command("SADD", self._keys["paused"], queue, doing="pausing")
+
+    def resume(self, queue: str) -> None:
+        """Lend from a queue again; see the contract."""
+        self._run("resume", queue, bells=[queue], doing="resuming")
+        self._bell.rang([queue])
+
+    def paused(self) -> list[str]:
+        """Return the paused queues; see the contract."""
+        self._check()
+        queues = self._link.command("SMEMBERS", self._keys["paused"], doing="looking for pauses")
+        return sorted(queue.decode() for queue in queues)
+
+    def purge(self, queue: str) -> int:
+        """Empty a queue; see the contract. Each script looks at a part of all jobs, so that others get their turn."""
+        count, after = 0, "0"
+        while after != "-1":
+            wanted = pack([queue, after, CHUNK])
+            deleted, reached, elsewhere = self._run("purge", wanted, bells=[queue], doing="purging")
+            self._ring(elsewhere)
+            count, after = count + deleted, reached.decode()
+        return count
+
+    def report(self, reports: Sequence[Progress]) -> list[bool]:
+        """Store progress; see the contract."""
+        stored: list[bool] = []
+        for part in _parts(reports, CHUNK):
+            packed = [[r.delivery.message.id, r.delivery.receipt, _progress(r)] for r in part]
+            marks = self._run("report", pack(packed), doing="reporting progress")
+            stored += [mark == "1" for mark in marks.decode()]
+        return stored
+
+    def prune(self, *, older_than: float | None = None, limit: int = 1000) -> int:
+        """Forget old records; see the contract."""
+        self._check()
+        queues = self._queues()
+        if older_than is None:
+            return int(self._run("prune", pack([queues, limit]), doing="pruning"))
+        count = 0
+        for queue in queues:
+            count += self._prune_older(queue, older_than, limit - count)
+        return count
+
+    def _prune_older(self, queue: str, age: float, limit: int) -> int:
+        count, after = 0, ""
+        while count < limit:
+            wanted = pack([queue, after, LOOK, limit - count, micros(age)])
+            forgotten, reached = self._run("prune_older", wanted, doing="pruning")
+            count, after = count + forgotten, reached.decode()
+            if not after:
+                break
+        return count
+
+    def beat(self, worker: WorkerInfo, *, ttl: float) -> None:
+        """Remember a worker; see the contract."""
+        self._run("beat", worker.id, micros(ttl), msgspec.json.encode(worker), doing="giving a sign of life")
+
+    def workers(self) -> list[WorkerInfo]:
+        """Return live workers; see the contract."""
+        found = []
+        for entry in self._run("workers", doing="listing workers"):
+            _until, seen, info = entry.split(b" ", 2)
+            worker = msgspec.json.decode(info, type=WorkerInfo)
+            found.append(msgspec.structs.replace(worker, seen_at=int(seen) / codec.SECOND))
+        return found
+
+    def server_time(self) -> float:
+        """Return the server's wall clock; see the contract."""
+        self._check()
+        seconds, microseconds = self._link.command("TIME", doing="asking for the time")
+        return int(seconds) + int(microseconds) / codec.SECOND
+
+    def diagnose(self) -> list[Finding]:
+        """Say what the server's settings mean for the promises; see the contract."""
+        self._check()
+        return findings(self._server())
+
+    def native(self) -> Any:
+        """Return the client of redis-py; its pool is its own, not the driver's."""
+        return self._source.client()
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a claim asks for."""
+
+    queues: tuple[str, ...]
+    limit: int
+    lease: float
+    free: int
+    recover: bool
+
+    def packed(self, lent: int) -> bytes:
+        """Return what one script is asked for, when so many are lent already."""
+        most = min(self.limit - lent, CHUNK)
+        return pack([self.queues, most, max(0, min(self.free - lent, most)), micros(self.lease), self.recover])
+
+
+class Packed:
+    """Outcomes as the scripts take them: plain successes by queue and state, all others one by one."""
+
+    __slots__ = ("arguments", "count", "places", "queues", "refilled")
+
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        groups: dict[tuple[str, str], tuple[list[str], list[int]]] = {}
+        others: list[int] = []
+        seen: set[str] = set()
+        self.refilled: set[str] = set()
+        """Queues in which something may be ready now: claims of this process look at once."""
+        self.queues: set[str] = set()
+        for number, outcome in enumerate(outcomes):
+            delivery = outcome.delivery
+            message = delivery.message
+            self.queues.add(message.queue)
+            if message.id not in seen and codec.is_plain_success(outcome):
+                ids, numbers = groups.setdefault((message.queue, delivery.receipt), ([], []))
+                ids.append(message.id)
+                numbers.append(number)
+            else:
+                others.append(number)
+                self.refilled.add(message.queue)
+                self.refilled.update(follow_up.queue for follow_up in outcome.follow_ups)
+            seen.add(message.id)
+        self.queues |= self.refilled
+        self.count = len(outcomes)
+        self.places = [*(numbers for _, numbers in groups.values()), others]
+        plain = [[queue, state, ids] for (queue, state), (ids, _) in groups.items()]
+        self.arguments = (pack(plain), pack([codec.packed_outcome(outcomes[number]) for number in others]))
+
+    def answers(self, marks: Sequence[bytes]) -> list[Settlement]:
+        """Return the scripts' answers in the outcomes' order."""
+        if len(marks) == 2 and not self.places[-1] and marks[0] == b"a" * self.count:
+            return ["applied"] * self.count
+        answers: list[Settlement] = ["lost"] * self.count
+        for numbers, group in zip(self.places, marks, strict=True):
+            for number, mark in zip(numbers, group.decode(), strict=True):
+                answers[number] = ANSWERS[mark]
+        return answers
+
+
+def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _chunks(messages: Sequence[Message]) -> Iterator[list[Message]]:
+    """Cut a batch so that each script takes about a millisecond."""
+    chunk: list[Message] = []
+    size = 0
+    for message in messages:
+        if len(chunk) == CHUNK or (chunk and size + len(message.body) > CHUNK_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(message)
+        size += len(message.body)
+    if chunk:
+        yield chunk
+
+
+def _items(messages: Sequence[Message]) -> list[Any]:
+    """Return what `send.lua` takes: runs of plain messages for one queue and priority, and others one by one."""
+    items: list[Any] = []
+    queue, priority = "", -1
+    run: tuple[list[str], list[str]] = ([], [])
+    known: set[str] = set()
+    for message in messages:
+        if not codec.is_plain(message) or message.delay > 0 or message.at is not None:
+            items.append([1, *codec.packed_message(message)])
+            priority = -1
+            known.add(message.id)
+            continue
+        if message.priority != priority or message.queue != queue:
+            queue, priority, run = message.queue, message.priority, ([], [])
+            items.append([0, queue, str(9 - priority), *run])
+        if message.id not in known:
+            known.add(message.id)
+            run[0].append(message.id)
+            run[1].append(codec.plain_record(message))
+    return items
+
+
+def _messages(messages: Sequence[Message]) -> list[Any]:
+    return [codec.packed_message(message) for message in messages]
+
+
+def _receipts(messages: Sequence[Message], answers: Sequence[Any]) -> list[Receipt]:
+    pairs = [item.decode() for answer in answers for item in answer[0]]
+    assert len(pairs) == 2 * len(messages)
+    return [
+        Receipt(id, created=what == "c", replaced=what == "r") for id, what in zip(pairs[::2], pairs[1::2], strict=True)
+    ]
+
+
+def _judge(chunks: Sequence[Sequence[Message]], errors: Sequence[DriverError | None]) -> None:
+    """Raise what is known of a batch of which a part failed."""
+    if not any(errors):
+        return
+    accepted: list[str] = []
+    failed: dict[str, Exception] = {}
+    unknown: dict[str, Exception] = {}
+    for chunk, error in zip(chunks, errors, strict=True):
+        ids = [message.id for message in chunk]
+        if error is None:
+            accepted += ids
+        elif isinstance(error, AmbiguousSend):
+            unknown |= dict.fromkeys(ids, error)
+        else:
+            failed |= dict.fromkeys(ids, error)
+    if not accepted and not (failed and unknown):
+        raise next(error for error in errors if error is not None)
+    text = f"{len(accepted)} messages stored, {len(failed)} not, {len(unknown)} unknown"
+    raise PartialSend(text, accepted=accepted, failed=failed, unknown=unknown)
+
+
+def _progress(report: Progress) -> str:
+    return msgspec.json.encode((report.percent, report.step)).decode()
+
+
+def _matches(record: Record, query: Query) -> bool:
+    return (
+        (not query.states or record.state in query.states)
+        and (query.queue is None or record.queue == query.queue)
+        and (query.type is None or record.type == query.type)
+        and (query.tag is None or query.tag in record.tags)
+        and (query.search is None or any(query.search in part for part in (record.id, record.type, record.body)))
+    )

@@ -1,0 +1,252 @@
+-- Lending: due jobs promoted, expired leases taken back, limits kept, hand-outs counted.
+-- uses: base job
+-- keys: paused
+
+-- Jobs promoted, taken back or looked at by one call: a bound on how long a script holds the server.
+local MOST = 250
+
+local function promote()
+    local ids = call('ZRANGEBYSCORE', DUE, '-inf', NOW, 'LIMIT', 0, MOST)
+    if #ids == 0 then
+        return
+    end
+    call('ZREM', DUE, unpack(ids))
+    for _, id in ipairs(ids) do
+        local job = load(id)
+        if job and (job.code == 's' or job.code == 'p') then
+            if job.code == 'p' and job.held == 'r' and call('HINCRBY', SPREAD, job.head.r[1], -1) <= 0 then
+                call('HDEL', SPREAD, job.head.r[1])
+            end
+            place(job, NOW)
+        end
+    end
+end
+
+local function sweep()
+    local ids = call('ZRANGEBYSCORE', LEASES, '-inf', NOW, 'LIMIT', 0, MOST)
+    if #ids == 0 then
+        return
+    end
+    call('ZREM', LEASES, unpack(ids))
+    for _, id in ipairs(ids) do
+        local job = load(id)
+        if job and job.code == 'r' then
+            leave_gate(job)
+            if call('SISMEMBER', CANCELS, id) == 1 then
+                finish(job, 'x', 'cancelled')
+            else
+                job.recovered = true
+                change(job, 'p')
+                job.held = '-'
+                call('ZADD', RECOVERED, 0, job.place)
+                ring(job.queue)
+                save(job)
+            end
+        end
+    end
+end
+
+local swept = false
+
+-- Grants of rates that nobody has used for a whole period are of no use any more.
+local function sweep_rates()
+    if swept then
+        return
+    end
+    swept = true
+    for _, key in ipairs(call('ZRANGEBYSCORE', RATES, '-inf', NOW, 'LIMIT', 0, 5)) do
+        local prefix = prefix_of(key)
+        call('ZREMRANGEBYLEX', GRANTS, '[' .. prefix, '(' .. sub(prefix, 1, -2) .. ';')
+        call('ZREM', RATES, key)
+    end
+end
+
+-- Take one grant of a sliding window; nil when granted, else the moment at which to try again.
+local function take_grant(rate)
+    local key, limit, period = rate[1], rate[2], rate[3]
+    local prefix = prefix_of(key)
+    sweep_rates()
+    call('ZREMRANGEBYLEX', GRANTS, '[' .. prefix, '(' .. prefix .. digits(NOW - period) .. ';')
+    if call('ZLEXCOUNT', GRANTS, '[' .. prefix, '(' .. sub(prefix, 1, -2) .. ';') < limit then
+        call('ZADD', GRANTS, 0, prefix .. digits(NOW) .. ':' .. call('HINCRBY', META, 'grants', 1))
+        call('ZADD', RATES, NOW + period, key)
+        return nil
+    end
+    local oldest = first_in(GRANTS, prefix)[1]
+    local held = tonumber(call('HGET', SPREAD, key) or 0)
+    return tonumber(sub(oldest, #prefix + 1, #prefix + 16)) + period * (1 + math.floor(held / limit))
+end
+
+-- Whether the limits let a job go now; if not, it is held where it will be woken.
+local function pass_gates(job)
+    local limit, rate = job.head.c, job.head.r
+    if limit and tonumber(call('HGET', GATES, limit[1]) or 0) >= limit[2] then
+        job.held = 'l'
+        call('ZADD', WAITING, 0, gate_place(job))
+        save(job)
+        return false
+    end
+    local again = rate and take_grant(rate)
+    if again then
+        job.held = 'r'
+        call('ZADD', DUE, again, job.id)
+        call('HINCRBY', SPREAD, rate[1], 1)
+        save(job)
+        return false
+    end
+    if limit then
+        call('HINCRBY', GATES, limit[1], 1)
+    end
+    return true
+end
+
+-- What this call lends, written at its end. Tokens start from the server's time and only grow, so that none is used twice, not
+-- even after the data were lost.
+local token, started, fresh
+local lent_values, lent_notes, lent_states, lent_leases = {}, {}, {}, {}
+
+local function open_lending()
+    if not token then
+        local time = call('TIME')
+        local number = math.max(time[1] * 1000000 + time[2], tonumber(call('HGET', META, 'token') or 0) + 1)
+        token, started = digits(number), digits(WALL)
+        fresh = 'r 1 0 00- ' .. token .. ' ' .. started
+        call('HSET', META, 'token', token)
+    end
+end
+
+local function hand_out(id, value, state, note, lease_end)
+    local n = #lent_values + 1
+    lent_values[n], lent_notes[n] = value, note
+    lent_states[2 * n - 1], lent_states[2 * n] = id, state
+    lent_leases[2 * n - 1], lent_leases[2 * n] = lease_end, id
+end
+
+local function lend(job, lease_end)
+    open_lending()
+    change(job, 'r')
+    job.attempt = job.attempt + 1
+    job.settled, job.held, job.ending, job.token, job.started = false, '-', '', token, started
+    if job.head.u and job.head.u[3] == 'start' then
+        free_scope(job)
+    end
+    local note = job.attempt .. ' ' .. job.generation .. ' ' .. (job.recovered and '1' or '0')
+    hand_out(job.id, job.value, state_of(job), note, lease_end)
+end
+
+local function write_lent()
+    if #lent_values > 0 then
+        call('HSET', STATES, unpack(lent_states))
+        call('ZADD', LEASES, unpack(lent_leases))
+    end
+end
+
+-- Lend jobs whose lease ran out, highest priority first, to slots that will start them at once.
+local function lend_recovered(queues, places, lease_end)
+    local looked = 0
+    while #lent_values < places and looked < MOST do
+        local found = {}
+        for _, queue in ipairs(queues) do
+            for _, member in ipairs(first_in(RECOVERED, queue .. ':', places)) do
+                found[#found + 1] = { sub(member, #queue + 2), member, sub(member, #queue + 17) }
+            end
+        end
+        if #found == 0 then
+            return
+        end
+        table.sort(found, function(one, two) return one[1] < two[1] end)
+        for i = 1, math.min(#found, places - #lent_values) do
+            looked = looked + 1
+            call('ZREM', RECOVERED, found[i][2])
+            local job = load(found[i][3])
+            if job and pass_gates(job) then
+                lend(job, lease_end)
+            end
+        end
+    end
+end
+
+local function lend_ready(queue, limit, lease_end)
+    local looked = 0
+    while #lent_values < limit and looked < MOST do
+        local members = first_in(READY, queue .. ':', limit - #lent_values)
+        if #members == 0 then
+            return
+        end
+        looked = looked + #members
+        call('ZREMRANGEBYLEX', READY, '[' .. members[1], '[' .. members[#members])
+        open_lending()
+        local ids, from, plain = {}, #queue + 17, 0
+        for i = 1, #members do
+            ids[i] = sub(members[i], from)
+        end
+        local values, states = call('HMGET', JOBS, unpack(ids)), call('HMGET', STATES, unpack(ids))
+        for i = 1, #members do
+            local value, state = values[i], states[i]
+            if not value then
+                tally(queue, 'p', -1)
+                call('HINCRBY', META, 'lost', 1)
+            elseif not state and byte(value, #members[i] + 19) == 80 then
+                plain = plain + 1
+                hand_out(ids[i], value, fresh, '', lease_end)
+            else
+                local job = job_of(ids[i], value, state)
+                if pass_gates(job) then
+                    lend(job, lease_end)
+                end
+            end
+        end
+        tally(queue, 'p', -plain)
+        tally(queue, 'r', plain)
+    end
+    if first_in(READY, queue .. ':')[1] then
+        ring(queue)
+    end
+end
+
+local function unpaused(queues)
+    local shut, open = {}, {}
+    for _, queue in ipairs(call('SMEMBERS', PAUSED)) do
+        shut[queue] = true
+    end
+    for _, queue in ipairs(queues) do
+        if not shut[queue] then
+            open[#open + 1] = queue
+        end
+    end
+    return open
+end
+
+-- Microseconds until time alone makes something due; -1 when nothing waits for time.
+local function next_change()
+    local due = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2]
+    local lease_end = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
+    local first = math.min(tonumber(due or 'inf') or math.huge, tonumber(lease_end or 'inf') or math.huge)
+    return first == math.huge and -1 or math.max(0, first - NOW)
+end
+
+-- wanted: {queues, limit, places, lease, recover}
+local function claim(wanted)
+    local queues, limit, places, lease_end = unpaused(wanted[1]), wanted[2], wanted[3], NOW + wanted[4]
+    promote()
+    if wanted[5] then
+        sweep()
+    end
+    if places > 0 and call('EXISTS', RECOVERED) == 1 then
+        lend_recovered(queues, places, lease_end)
+    end
+    for _, queue in ipairs(queues) do
+        if #lent_values < limit then
+            lend_ready(queue, limit, lease_end)
+        end
+    end
+    write_lent()
+    if #lent_values == 0 then
+        return { '0', '0', {}, {}, next_change() }
+    end
+    local due = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2]
+    if due and tonumber(due) - NOW <= SOON then
+        ring(queues[1])
+    end
+    return { token, started, lent_values, lent_notes, -1 }
+end
