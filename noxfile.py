@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import nox
@@ -12,11 +13,16 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 
 MAIN = "3.11"
+HERE = Path(__file__).parent
+SERVED = sorted(path.parent.name for path in HERE.glob("drivers/*/pyproject.toml"))
+"""Drivers in distributions of their own, each with a server."""
+IMAGES = "redis-7.0=redis:7.0 redis-8.0=redis:8.0 valkey-8.1=valkey/valkey:8.1 postgres-15=postgres:15 postgres-17=postgres:17"
+"""Two generations of each server, as their makers publish them: `name-version=image`. QUEUEKIT_TEST_IMAGES names others."""
 PYTHONS = [MAIN, "3.12", "3.13"]
-DRIVERS = ["memory", "sqlite", "redis"]
+DRIVERS = ["memory", "sqlite", *SERVED]
 PYTEST = ["pytest", "-n", "2"]
 CATALOGUE = [*PYTEST, "-p", "queuekit_integration.plugin", "integration/queuekit_integration/catalogue"]
-DISTRIBUTIONS = [".", "integration", *(str(found.parent) for found in sorted(Path().glob("drivers/*/pyproject.toml")))]
+DISTRIBUTIONS = [".", "integration", *(f"drivers/{name}" for name in SERVED)]
 UNIT = ["tests", "--ignore=tests/test_docs.py", *map(str, sorted(Path().glob("drivers/*/tests")))]
 
 
@@ -66,6 +72,41 @@ def catalogue(session: nox.Session, driver: str) -> None:
     """Run every scenario on one driver."""
     install(session, "test")
     session.run(*CATALOGUE, "--queuekit-driver", driver, *session.posargs)
+
+
+@nox.session(python=MAIN)
+def containers(session: nox.Session) -> None:
+    """Run the catalogue on every generation of every server, in containers; scripts/containers prepares a machine without Docker."""
+    install(session, "test")
+    session.install("--constraint", "constraints.txt", "--editable", "integration[containers]")
+    images = dict(pair.split("=", 1) for pair in os.environ.get("QUEUEKIT_TEST_IMAGES", IMAGES).split())
+    session.run("pytest", "integration/containers", env={"QUEUEKIT_TEST_IMAGES": _joined(images)})
+    for name, image in images.items():
+        server = name.partition("-")[0]
+        driver = {"valkey": "redis"}.get(server, server)
+        if driver in SERVED:
+            environment = {
+                f"QUEUEKIT_TEST_{driver.upper()}_IMAGE": image,
+                "QUEUEKIT_TEST_REDIS_PROGRAM": _program(server),
+            }
+            results = f"results/containers-{name}.jsonl"
+            session.run(
+                *CATALOGUE,
+                "--queuekit-driver",
+                driver,
+                "--queuekit-results",
+                results,
+                *session.posargs,
+                env=environment,
+            )
+
+
+def _joined(images: dict[str, str]) -> str:
+    return " ".join(f"{name}={image}" for name, image in images.items())
+
+
+def _program(server: str) -> str:
+    return f"{server}-server" if server in {"redis", "valkey"} else ""
 
 
 @nox.session(python=MAIN)

@@ -83,8 +83,11 @@ class JobContext:
 
     @property
     def lost(self) -> bool:
-        """Whether the lease is lost: the job may run elsewhere, and nothing reported from here counts any more."""
-        return self._attempt.lost
+        """Whether the lease is lost: the job may run elsewhere, and nothing reported from here counts once it does.
+
+        Known at the lease's end at the latest, also while the backend does not answer.
+        """
+        return self._attempt.out_of_lease
 
     @property
     def deadline(self) -> datetime | None:

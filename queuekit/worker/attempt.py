@@ -76,6 +76,7 @@ class Attempt:
         self.outcome: Outcome | None = None
         self.duration = 0.0
         self.lease_end = 0.0
+        """Until when the lease surely runs, by this worker's monotonic clock; 0: nobody else can take the job."""
         self.ends_at: float | None = None
         """When `timeout` ends this attempt, as wall time."""
         self.progress: tuple[float, str | None] | None = None
@@ -90,6 +91,11 @@ class Attempt:
         """How to interrupt it: set by the executor while the handler runs."""
 
     # ------------------------------------------------------------------------------- what the context asks for
+
+    @property
+    def out_of_lease(self) -> bool:
+        """Whether the lease was taken, or ran out by this worker's own clock because no renewal got through."""
+        return self.lost or 0.0 < self.lease_end <= self.runtime.clock.monotonic()
 
     def plain_payload(self) -> Any:
         """Return the payload as plain values."""

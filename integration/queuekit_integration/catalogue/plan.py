@@ -251,6 +251,40 @@ def scenario_ack_boundary_interrupted(h: Harness) -> None:
     h.finish(Plan(dispatches=1, faults=("outage",)))
 
 
+@scenario("SETTLE-REPLY-LOST", needs=("count",), timing=True)
+def scenario_settle_reply_lost(h: Harness) -> None:
+    """Apply a settlement and lose its answer: it is repeated, the job is not, and observers hear of one success."""
+    events: list[Event] = []
+    queue = h.queue(observers=[events.append])
+    ran: list[int] = []
+    queue.register("t", lambda: ran.append(1))
+    driver: Any = queue.driver
+    lost = threading.Event()
+
+    def unanswered(verb: Any) -> Any:
+        def call(outcomes: Any, *args: Any, **options: Any) -> Any:
+            answer = verb(outcomes, *args, **options)
+            if outcomes and not lost.is_set():
+                lost.set()
+                raise DriverUnavailable("injected: applied, and nobody heard the answer")
+            return answer
+
+        return call
+
+    for name in ("settle", "exchange"):
+        if hasattr(driver, name):
+            setattr(driver, name, unanswered(getattr(driver, name)))
+    worker = h.work(queue, concurrency=1, lease=10)
+    [handle] = h.dispatch_recorded(queue, [Job("t")])
+    assert lost.wait(20)
+    wait_until(lambda: any(e.kind in {"settled", "settle_lost"} for e in events), "the settlement to be repeated")
+    worker.stop(5)
+    told = [e.kind for e in events if e.job_id == handle.id]
+    assert told == ["dispatched", "claimed", "started", "finished", "completed", "settled"]
+    assert ran == [1]
+    h.finish(Plan(dispatches=1))
+
+
 @scenario("dispatch_during_broker_fault", needs=("count",), timing=True)
 def scenario_dispatch_during_broker_fault(h: Harness) -> None:
     queue = h.queue()

@@ -6,11 +6,13 @@ provides it. Every kind works with every provider.
 
 from __future__ import annotations
 
+import signal
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, TypeAlias
 
-__all__ = ["CannotCauseError", "Fault", "Kind", "Server", "ServerError"]
+__all__ = ["CannotCauseError", "Contained", "Fault", "Kind", "Server", "ServerError"]
 
 Fault: TypeAlias = Literal["stop", "kill", "freeze", "wipe", "proxy"]
 """stop: an orderly end, and a start with the same data. kill: the same after a SIGKILL. freeze: no process of it runs until
@@ -25,13 +27,26 @@ class CannotCauseError(ServerError):
     """This provider cannot cause this fault; a scenario asks `Server.faults` before."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Contained:
+    """How a kind of server runs in a container."""
+
+    script: str
+    """What a shell in it runs; must work in the image that the server's makers publish, and in a plain Debian with its package."""
+    port: int
+    user: str | None = None
+    stop_signal: str
+
+
 class Kind(ABC):
     """One kind of server: what to start, how to see that it answers, how to address it."""
 
     name: ClassVar[str]
     """As people know it; the environment variable QUEUEKIT_TEST_<NAME>_URL gives a server of this kind."""
-    stop_signal: ClassVar[int]
+    stop_signal: ClassVar[signal.Signals]
     """What makes it end in good order."""
+    image: ClassVar[str]
+    """The image that its makers publish."""
 
     @abstractmethod
     def program(self) -> str | None:
@@ -48,6 +63,10 @@ class Kind(ABC):
     @abstractmethod
     def command(self, folder: Path, port: int) -> list[str]:
         """Return the command that serves from this folder on 127.0.0.1, in the foreground, logging to stdout or stderr."""
+
+    @abstractmethod
+    def contained(self) -> Contained:
+        """Return how it runs in a container, open to the machine that the container runs on."""
 
     @abstractmethod
     def answers(self, host: str, port: int) -> bool:

@@ -17,7 +17,7 @@ from typing import IO
 
 from queuekit_integration.servers.tree import alive, end_tree, started_at, wait_gone
 
-__all__ = ["guard_folder", "guard_mount", "guard_process"]
+__all__ = ["guard_container", "guard_folder", "guard_mount", "guard_process"]
 
 _guards: dict[int, IO[bytes]] = {}
 """The guard's input, by the process it was started for: a forked child gets a guard of its own."""
@@ -31,6 +31,11 @@ def guard_process(pid: int) -> None:
 def guard_folder(path: Path) -> None:
     """Remove this folder when the calling process ends."""
     _tell(f"folder {path}")
+
+
+def guard_container(id: str) -> None:
+    """Remove this container when the calling process ends."""
+    _tell(f"container {id}")
 
 
 def guard_mount(path: Path) -> None:
@@ -64,6 +69,7 @@ def main() -> None:
         if what == "process":
             pid, _, started = name.partition(" ")
             _end(int(pid), started)
+    _remove_containers([name for what, name in told if what == "container"])
     for what, name in told:
         if what == "mount" and Path(name).is_mount():
             subprocess.run(["umount", "-l", name], check=False, capture_output=True)
@@ -71,6 +77,17 @@ def main() -> None:
         if what == "folder":
             with contextlib.suppress(OSError):  # a mount that only its scenario can remove
                 shutil.rmtree(name)
+
+
+def _remove_containers(ids: list[str]) -> None:
+    if not ids:
+        return
+    import docker  # noqa: PLC0415 - only who started containers has it
+    from docker.errors import DockerException  # noqa: PLC0415 - the same
+
+    for id in ids:
+        with contextlib.suppress(DockerException):  # its owner removed it, or Docker itself is gone
+            docker.from_env().containers.get(id).remove(force=True, v=True)
 
 
 def _end(pid: int, started: str) -> None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import pwd
+import shlex
 import shutil
 import signal
-import subprocess
+import socket
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from queuekit_integration.servers.base import Kind
+from queuekit_integration.servers.base import Contained, Kind
 
 __all__ = ["Postgres"]
 
 USER = "queuekit"
+INITDB = ["--username", USER, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"]
+"""Without fsync, since a folder that did not survive its making is made anew."""
+PROTOCOL = 3 << 16
+GOODBYE = b"X\0\0\0\4"
 SETTINGS = {
     "max_connections": "200",
     "shared_buffers": "64MB",
@@ -29,7 +35,9 @@ class Postgres(Kind):
     """A PostgreSQL server with the superuser `queuekit`, no password, database `postgres`; `settings` as in its file."""
 
     name: ClassVar[str] = "postgres"
-    stop_signal: ClassVar[int] = signal.SIGINT  # "fast": sessions are ended, a checkpoint is written
+    stop_signal: ClassVar[signal.Signals] = signal.SIGINT
+    """"Fast": sessions are ended, a checkpoint is written."""
+    image: ClassVar[str] = "postgres:17"
 
     def __init__(self, settings: Mapping[str, str] | None = None, *, folder: str | None = None) -> None:
         self.settings = {**SETTINGS, **(settings or {})}
@@ -45,21 +53,40 @@ class Postgres(Kind):
         return "postgres" if "postgres" in known else "nobody"
 
     def prepare(self, folder: Path) -> list[str] | None:
-        """Make a cluster; without fsync, since a folder that did not survive this is made anew."""
-        initdb = self._needed("initdb")
-        options = ["--username", USER, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"]
-        return [initdb, "--pgdata", str(folder), *options]
+        """Make a cluster."""
+        return [self._needed("initdb"), *INITDB, "--pgdata", str(folder)]
 
     def command(self, folder: Path, port: int) -> list[str]:
         """Return the command; every setting is an argument."""
-        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", **self.settings}
-        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        return [self._needed("postgres"), "-D", str(folder), "-p", str(port), *options]
+        return [
+            self._needed("postgres"),
+            "-D",
+            str(folder),
+            *self._options(port=str(port), listen_addresses="127.0.0.1"),
+        ]
+
+    def contained(self) -> Contained:
+        """Make a cluster that trusts every address, and serve from it; a container that starts again finds it there."""
+        initdb = f"initdb {shlex.join(INITDB)} --pgdata $data && echo host all all all trust >>$data/pg_hba.conf"
+        options = shlex.join(self._options(port="5432", listen_addresses="*"))
+        script = f"data=/tmp/queuekit; [ -d $data ] || {{ {initdb}; }} && exec postgres -D $data {options}"
+        return Contained(script=script, port=5432, user="postgres", stop_signal=self.stop_signal.name)
+
+    def _options(self, **settings: str) -> list[str]:
+        everything = {"unix_socket_directories": "", **settings, **self.settings}
+        return [word for name, value in everything.items() for word in ("-c", f"{name}={value}")]
 
     def answers(self, host: str, port: int) -> bool:
-        """Ask as `pg_isready` does: recovery is over and sessions are taken."""
-        command = [self._needed("pg_isready"), "-q", "-t", "1", "-h", host, "-p", str(port), "-d", "postgres"]
-        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+        """Ask for a session as any client does; while it starts, recovers or ends it answers with an error."""
+        body = struct.pack("!I", PROTOCOL) + f"user\0{USER}\0database\0postgres\0\0".encode()
+        try:
+            with socket.create_connection((host, port), timeout=1) as connection:
+                connection.sendall(struct.pack("!I", len(body) + 4) + body)
+                answer = connection.recv(1)
+                connection.sendall(GOODBYE)
+        except OSError:
+            return False
+        return answer == b"R"
 
     def url(self, host: str, port: int) -> str:
         """Return the address of the database `postgres`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import signal
 import socket
@@ -9,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from queuekit_integration.servers.base import Kind
+from queuekit_integration.servers.base import Contained, Kind
 
 __all__ = ["Redis"]
 
@@ -21,15 +23,17 @@ class Redis(Kind):
     """A Redis server; `settings` are lines of redis.conf, by name."""
 
     name: ClassVar[str] = "redis"
-    stop_signal: ClassVar[int] = signal.SIGTERM
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    image: ClassVar[str] = "redis:8"
 
     def __init__(self, settings: Mapping[str, str] | None = None, *, program: str | None = None) -> None:
         self.settings = {**SETTINGS, **(settings or {})}
-        self._program = program
+        self._chosen = program or os.environ.get("QUEUEKIT_TEST_REDIS_PROGRAM")
 
     def program(self) -> str | None:
-        """Return redis-server, or valkey-server where only that is here."""
-        return self._program or shutil.which("redis-server") or shutil.which("valkey-server")
+        """Return redis-server, or valkey-server where only that is here; QUEUEKIT_TEST_REDIS_PROGRAM names another."""
+        names = [self._chosen] if self._chosen else ["redis-server", "valkey-server"]
+        return next((found for name in names if (found := shutil.which(name))), None)
 
     def account(self) -> str | None:
         """Run as whoever runs the tests."""
@@ -43,8 +47,18 @@ class Redis(Kind):
         """Return the command; every setting is an argument, so there is no file to write."""
         program = self.program()
         assert program is not None
-        settings = {"port": str(port), "bind": "127.0.0.1", "dir": str(folder), "daemonize": "no", **self.settings}
-        return [program, *(word for name, value in settings.items() for word in (f"--{name}", value))]
+        return [program, *self._options(port=str(port), bind="127.0.0.1", dir=str(folder))]
+
+    def contained(self) -> Contained:
+        """Serve from a folder of the container's own."""
+        names = self._chosen or "redis-server || command -v valkey-server"
+        options = self._options(port="6379", bind="*", dir="/tmp/queuekit", **{"protected-mode": "no"})  # noqa: S108
+        script = f"mkdir -p /tmp/queuekit && exec $(command -v {names}) {shlex.join(options)}"
+        return Contained(script=script, port=6379, stop_signal=self.stop_signal.name)
+
+    def _options(self, **settings: str) -> list[str]:
+        everything = {"daemonize": "no", **settings, **self.settings}
+        return [word for name, value in everything.items() for word in (f"--{name}", value)]
 
     def answers(self, host: str, port: int) -> bool:
         """Ask for a PONG; while it loads its data it says LOADING."""
