@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import time
 from functools import cache
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from queuekit_integration.servers.base import Fault, Kind, Server, ServerError
 from queuekit_integration.servers.guard import guard_container
@@ -27,12 +30,23 @@ def no_docker() -> str | None:
         import testcontainers.core.container  # noqa: F401, PLC0415 - the same
     except ImportError:
         return "testcontainers is not installed: pip install 'queuekit-integration[containers]'"
+    if not _somebody_listens():
+        return "Docker does not answer"
     try:
         with contextlib.closing(docker.from_env(timeout=5)) as client:
             client.ping()
     except Exception as error:  # whatever keeps Docker from answering is the reason that is returned
         return f"Docker does not answer ({type(error).__name__})"
     return None
+
+
+def _somebody_listens() -> bool:
+    """Ask before Docker's own client does, which leaves a socket open where nobody answers."""
+    address = urlsplit(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"))
+    if address.scheme != "unix":
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(address.path) == 0
 
 
 class ContainerServer(Server):
