@@ -19,6 +19,7 @@ import pytest
 
 import queuekit
 from queuekit import Job, Queue, UnsupportedError
+from queuekit.contract import Store
 from queuekit.errors import ConfigurationError
 from queuekit_integration.expectations import Gap, Weaker
 from queuekit_integration.harness import Harness, cell
@@ -223,6 +224,21 @@ def _no_processes(harness: Harness) -> None:
     raise AssertionError(message)
 
 
+def _no_pair(harness: Harness) -> None:
+    """Assert that an engine refuses a store, and that a transport alone takes one."""
+    driver = harness.make_driver(virtual=True)
+    if not isinstance(driver, Store):
+        assert Queue(driver, store="memory://").supports("unique")
+        return
+    try:
+        Queue(driver, store="memory://")
+    except ConfigurationError as error:
+        assert "leave store out" in str(error)
+        return
+    message = "an engine was paired with a store, and did not say that it needs none"
+    raise AssertionError(message)
+
+
 def _no_bound_on_connections(harness: Harness) -> None:
     """Assert that a driver without a bound is not warned of one."""
     queue = harness.queue()
@@ -250,6 +266,7 @@ REFUSALS: dict[str, Callable[[Harness], None]] = {
     "exchange": _required("exchange"),
     "key": lambda h: _refuses(h, "key", _job(key="k")),
     "migrate": _required("migrate"),
+    "pair": _no_pair,
     "pause": lambda h: _refuses(h, "pause", lambda q: q.pause("default")),
     "priority": lambda h: _refuses(h, "priority", _job(priority=9)),
     "processes": _no_processes,

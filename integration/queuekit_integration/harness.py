@@ -157,6 +157,10 @@ class Harness:
         """Return the address of the store that the driver is paired with; None for a driver alone."""
         return None
 
+    def parts(self) -> tuple[Driver, Driver] | None:
+        """Return a new transport and a new store of this cell, on real time, not opened; None for a driver alone."""
+        return None
+
     def broken(self) -> Driver:
         """Return a driver whose backend cannot be reached, for the error contract."""
         raise NotImplementedError
@@ -223,6 +227,8 @@ class Harness:
             have.add("server")
         if self.file is not None:
             have.add("file")
+        if self.store_url() is not None:
+            have.add("pair")
         if limits.connections is not None:
             have.add("connections")
         return [need for need in needs if need not in have]

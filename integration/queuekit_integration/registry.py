@@ -56,6 +56,7 @@ NEEDS = frozenset(
         "key",
         "lease",
         "migrate",
+        "pair",
         "pause",
         "priority",
         "processes",

@@ -62,8 +62,9 @@ __all__ = ["Engine", "Paired"]
 
 _log = logging.getLogger("queuekit.pairing")
 
-CARRY = 30.0
-"""Seconds for which a ticket is leased from the transport: it is acknowledged within a round trip."""
+CARRY = 5.0
+"""Seconds for which a ticket is leased from the transport: it is acknowledged within a round trip of the store, and if that
+takes longer it comes back and is dropped."""
 
 
 class Engine(Driver, Store, Count, Browse, Control, Pause, Purge, UniqueSend, Records, Registry, Protocol):

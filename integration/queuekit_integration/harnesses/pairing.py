@@ -129,6 +129,12 @@ class PairHarness(Harness):
             return pair(carrier, store, clock=SystemClock())
         return pair(carrier, store, clock=clock, interval=0.0)
 
+    def parts(self) -> tuple[Driver, Driver]:
+        """Return both halves."""
+        return Carrier(self.carrier_path, namespace=self.namespace), SqliteDriver(
+            self.store_path, namespace=self.namespace
+        )
+
     def database(self) -> sqlite3.Connection:
         """Open the store once more."""
         return sqlite3.connect(self.store_path)

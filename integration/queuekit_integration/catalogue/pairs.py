@@ -1,0 +1,246 @@
+"""PAIR: a transport paired with a store loses nothing between the two, and runs nothing twice after a recorded success."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from queuekit import Job
+from queuekit.clock import SystemClock
+from queuekit.contract import Done, DriverUnavailable, Message
+from queuekit.ids import new_id
+from queuekit.pairing import Paired
+from queuekit_integration.harness import Harness, wait_until
+from queuekit_integration.registry import scenario
+
+LEASE = 0.6
+WITHIN = 0.4
+
+
+class CrashError(BaseException):
+    """The process dies here."""
+
+
+@dataclass
+class Side:
+    """One half of a pair, which ends its process before or after one of its verbs."""
+
+    driver: Any
+    verb: str | None = None
+    when: str = ""
+    skip: int = 0
+    """Calls of the verb to let pass first."""
+    fired: bool = False
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self.driver, name)
+        return self._dying(real) if name == self.verb and not self.fired else real
+
+    def _dying(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self.skip:
+                self.skip -= 1
+                return real(*args, **kwargs)
+            self.fired = True
+            if self.when == "after":
+                real(*args, **kwargs)
+            raise CrashError
+
+        return call
+
+
+POINTS = (
+    ("dispatch: before the store accepts", "store", "admit", "before", 0),
+    ("dispatch: accepted, not published", "store", "admit", "after", 0),
+    ("dispatch: before the ticket leaves", "transport", "send", "before", 0),
+    ("dispatch: published, not noted", "transport", "send", "after", 0),
+    ("claim: before the outbox", "store", "outbox", "before", 0),
+    ("claim: outbox read, not published", "store", "outbox", "after", 0),
+    ("claim: before the ticket arrives", "transport", "claim", "before", 0),
+    ("claim: ticket taken, not lent", "transport", "claim", "after", 0),
+    ("claim: before lending", "store", "lend", "before", 0),
+    ("claim: lent, not acknowledged", "store", "lend", "after", 0),
+    ("claim: before acknowledging", "transport", "settle", "before", 0),
+    ("claim: acknowledged, not started", "transport", "settle", "after", 0),
+    ("settle: before the commit", "store", "settle", "before", 0),
+    ("settle: committed, follow-up not published", "store", "settle", "after", 0),
+    ("follow-up: outbox read, not published", "store", "outbox", "after", 1),
+    ("follow-up: published", "transport", "send", "after", 1),
+)
+"""Every step between store and transport, by name: which half, which verb, before or after it, after how many calls."""
+
+
+@dataclass
+class Life:
+    """What one job went through."""
+
+    point: str
+    message: Message
+    follow_up: Message
+    accepted: bool = False
+    runs: Counter[str] = field(default_factory=Counter)
+    recorded: Counter[str] = field(default_factory=Counter)
+    """Runs of each job when its success had been recorded."""
+
+
+def _pair(transport: Any, store: Any) -> Paired:
+    pair = Paired(transport, store, clock=SystemClock(), interval=0.0, within=WITHIN)
+    pair.open()
+    return pair
+
+
+def _crash(h: Harness, point: tuple[str, str, str, str, int], queue: str) -> Life:
+    """Take one job through its life in a process that ends at this point."""
+    name, half, verb, when, skip = point
+    parts = h.parts()
+    assert parts is not None
+    sides = {side: Side(driver) for side, driver in zip(("transport", "store"), parts, strict=True)}
+    pair = _pair(sides["transport"], sides["store"])
+    pair.prepare([queue])
+    life = Life(name, h.message("job", queue=queue), h.message("follow-up", queue=queue))
+    sides[half].verb, sides[half].when, sides[half].skip = verb, when, skip
+    try:
+        pair.send([life.message])
+        life.accepted = True
+        for _ in range(2):
+            _run_one(pair, life, queue)
+    except CrashError:
+        pass
+    assert sides[half].fired, f"{name}: the crash did not fire"
+    for driver in parts:  # the process is gone: what it held goes back by connection or by lease
+        driver.close()
+    return life
+
+
+def _run_one(pair: Paired, life: Life, queue: str) -> None:
+    """Claim and finish one job, as a worker does."""
+    found = wait_until(lambda: pair.claim([queue], limit=1, lease=LEASE), f"{life.point}: a job to claim")
+    _finish(pair, life, found[0])
+
+
+def _finish(pair: Paired, life: Life, delivery: Any) -> None:
+    id = delivery.message.id
+    life.runs[id] += 1
+    follow_ups = (life.follow_up,) if id == life.message.id else ()
+    [settlement] = pair.settle([Done(delivery, follow_ups=follow_ups)])
+    if settlement == "applied":
+        life.recorded[id] = life.runs[id]
+
+
+@scenario("PAIR-01", suite="contract", needs=("pair",), timing=True)
+def scenario_pair_01_crash_between_store_and_transport(h: Harness) -> None:
+    """End the process at every step between store and transport: all that was accepted runs, and its success is recorded once."""
+    lives = {f"q{number}": _crash(h, point, f"q{number}") for number, point in enumerate(POINTS)}
+    parts = h.parts()
+    assert parts is not None
+    pair = _pair(*parts)
+    records = {life.point: pair.get([life.message.id, life.follow_up.id]) for life in lives.values()}
+    before = {
+        point: [record is not None and record.state == "completed" for record in pair_]
+        for point, pair_ in records.items()
+    }
+    expected = {life.point: life for life in lives.values() if records[life.point][0] is not None}
+    assert len(expected) == len(POINTS) - 1, "all but the job that was never accepted are known"
+
+    def done() -> bool:
+        for delivery in pair.claim(list(lives), limit=10, lease=LEASE):
+            _finish(pair, lives[delivery.message.queue], delivery)
+        ended = [pair.get([life.message.id, life.follow_up.id]) for life in expected.values()]
+        return all(record is not None and record.state == "completed" for both in ended for record in both)
+
+    wait_until(done, "every accepted job and its follow-up to be completed")
+    time.sleep(LEASE + WITHIN)  # whatever could come a second time comes now
+    assert pair.claim(list(lives), limit=10, lease=LEASE) == []
+    for life in expected.values():
+        for id, was_recorded in zip((life.message.id, life.follow_up.id), before[life.point], strict=True):
+            assert life.runs[id] >= 1, f"{life.point}: lost"
+            assert life.recorded[id] in {0, life.runs[id]}, f"{life.point}: it ran again after its success was recorded"
+            assert not (was_recorded and life.runs[id] > 1), f"{life.point}: a recorded success ran again"
+    pair.close()
+
+
+@scenario("PAIR-02", suite="contract", needs=("pair",), timing=True)
+def scenario_pair_02_a_ticket_that_comes_twice_runs_once(h: Harness) -> None:
+    parts = h.parts()
+    assert parts is not None
+    transport, store = parts
+    twice = Side(transport)
+    pair = _pair(twice, store)
+    pair.prepare(["default"])
+    sent: list[Message] = []
+    real = transport.send
+
+    def send(messages: Any, *, patience: Any = None) -> None:
+        sent.extend(messages)
+        real(messages, patience=patience)
+        real(messages)
+
+    cast("Any", twice).send = send
+    messages = [h.message(str(number)) for number in range(5)]
+    pair.send(messages)
+    assert len(sent) == 5, "the tickets were not published"
+    ran: list[str] = []
+
+    def all_ran() -> bool:
+        for delivery in pair.claim(["default"], limit=10, lease=10):
+            ran.append(delivery.message.id)
+            assert pair.settle([Done(delivery)]) == ["applied"]
+        return len(ran) >= 5
+
+    wait_until(all_ran, "the jobs to run")
+    time.sleep(WITHIN)
+    assert pair.claim(["default"], limit=10, lease=10, wait=0.2) == [], "a second ticket was lent"
+    assert sorted(ran) == sorted(message.id for message in messages)
+    pair.close()
+
+
+@scenario("PAIR-03", needs=("pair",), timing=True)
+def scenario_pair_03_dispatch_while_the_transport_is_away(h: Harness) -> None:
+    """While the transport does not answer, jobs are accepted by the store; they run when it is back."""
+    parts = h.parts()
+    assert parts is not None
+    transport, store = parts
+    away = Side(transport)
+    pair = _pair(away, store)
+    pair.prepare(["default"])
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise DriverUnavailable("injected")
+
+    cast("Any", away).send = fail
+    message = h.message("accepted")
+    pair.send([message])
+    [record] = pair.get([message.id])
+    assert record is not None
+    assert record.state == "pending"
+    assert pair.claim(["default"], limit=1, lease=10, wait=0.2) == []
+    cast("Any", away).send = transport.send
+    [delivery] = wait_until(lambda: pair.claim(["default"], limit=1, lease=10, wait=0.2), "the job to be published")
+    assert delivery.message.id == message.id
+    assert pair.settle([Done(delivery)]) == ["applied"]
+    pair.close()
+
+
+@scenario("PAIR-04", needs=("pair", "transactional"), timing=True)
+def scenario_pair_04_outbox_in_the_callers_transaction(h: Harness) -> None:
+    """Carry a job of the application's own transaction after the commit, and not before."""
+    queue = h.queue()
+    queue.open()
+    ran: list[str] = []
+    queue.register("t", lambda payload: ran.append(payload))
+    queue.start_workers(1)
+    connection = h.database()
+    rolled_back, committed = new_id(), new_id()
+    queue.dispatch(Job("t", "never", id=rolled_back), connection=connection)
+    connection.rollback()
+    queue.dispatch(Job("t", "once", id=committed), connection=connection)
+    time.sleep(0.6)
+    assert ran == [], "it ran before the commit"
+    connection.commit()
+    connection.close()
+    wait_until(lambda: ran, "the committed job to run")
+    queue.drain(20)
+    assert ran == ["once"]
