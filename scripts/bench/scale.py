@@ -145,7 +145,7 @@ def churn(queue: Queue, *, seconds: float, say: str) -> float:
 APP = """
 from queuekit import Queue
 queue = Queue({address!r}, namespace="scale")
-queue.register("noop", print if False else _noop)
+queue.register("noop", lambda i: None)
 """
 
 
@@ -157,6 +157,7 @@ def idle(address: str, seconds: float) -> None:
         command = [sys.executable, "-m", "queuekit.cli", "worker", "app:queue"]
         with subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) as parent:
             time.sleep(3.0)
+            assert parent.poll() is None, "the worker ended by itself"
             pids = [parent.pid, *children(parent.pid)]
             before = sum(map(cpu, pids))
             time.sleep(seconds)
