@@ -145,7 +145,8 @@ def test_a_server_that_cannot_start_says_what_it_logged():
 
 
 OWNER = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 from queuekit_integration.servers import ProcessServer, Postgres, Redis
 server = ProcessServer({kind}())
 server.start()
