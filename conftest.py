@@ -1,4 +1,4 @@
-"""What every test run of this repository shares: the race mode and the Hypothesis profiles."""
+"""What every test run of this repository shares: the race mode."""
 
 from __future__ import annotations
 
@@ -7,17 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 ROOT = Path(__file__).parent
 RACE = "QUEUEKIT_SWITCH_INTERVAL"
 """Seconds between two switches of threads, e.g. 1e-6: a bug that needs an unlucky switch then needs little luck."""
-
-# No deadlines: the machine is shared, and slowness is no finding of Hypothesis.
-settings.register_profile("quick", max_examples=20, deadline=None)
-# Where CI is set, Hypothesis loads a profile of its own that repeats the same programs; a nightly run wants new ones:
-# `pytest --hypothesis-profile=nightly`.
-settings.register_profile("nightly", max_examples=2000, deadline=None, derandomize=False, print_blob=True)
 
 
 def pytest_configure() -> None:

@@ -147,6 +147,15 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session(python=MAIN)
+def programs(session: nox.Session) -> None:
+    """Run many random programs, new ones each time, on every driver that is there."""
+    install(session, "test")
+    profile = ("--hypothesis-profile=nightly", "--timeout=3600")
+    session.run(*CATALOGUE, "-k", "MODEL or LIMITS or RACES", *profile, *session.posargs)
+    session.run(*PYTEST, "integration/kernel/test_model.py", *profile, *session.posargs)
+
+
+@nox.session(python=MAIN)
 def flake(session: nox.Session) -> None:
     """Repeat every scenario and print failures with their 95 % bound: `nox -s flake -- 20`."""
     needs(session, "integration/queuekit_integration/flakes.py")

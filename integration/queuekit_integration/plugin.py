@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import queuekit_integration.programs  # noqa: F401 - it registers the nightly profile before Hypothesis looks for it
 from queuekit_integration.cells import Cell, NotRunError, run
 from queuekit_integration.harness import Harness
 from queuekit_integration.harnesses import harness, names
