@@ -107,6 +107,7 @@ def test_a_small_disk_goes_with_whoever_made_it():
 
 def test_a_disk_cannot_be_made_by_everybody_and_says_so(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("PATH", "")
     assert "only root" in SmallDisk.unavailable()
 
 

@@ -47,6 +47,8 @@ class Kind(ABC):
     """What makes it end in good order."""
     image: ClassVar[str]
     """The image that its makers publish."""
+    package: ClassVar[str]
+    """Debian's package with the program."""
 
     @abstractmethod
     def program(self) -> str | None:

@@ -72,7 +72,8 @@ def main() -> None:
     _remove_containers([name for what, name in told if what == "container"])
     for what, name in told:
         if what == "mount" and Path(name).is_mount():
-            subprocess.run(["umount", "-l", name], check=False, capture_output=True)
+            sudo = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
+            subprocess.run([*sudo, "umount", "-l", name], check=False, capture_output=True)
     for what, name in told:
         if what == "folder":
             with contextlib.suppress(OSError):  # a mount that only its scenario can remove

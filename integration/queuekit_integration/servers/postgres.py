@@ -38,6 +38,7 @@ class Postgres(Kind):
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT
     """"Fast": sessions are ended, a checkpoint is written."""
     image: ClassVar[str] = "postgres:17"
+    package: ClassVar[str] = "postgresql"
 
     def __init__(self, settings: Mapping[str, str] | None = None, *, folder: str | None = None) -> None:
         self.settings = {**SETTINGS, **(settings or {})}

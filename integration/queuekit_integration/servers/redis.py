@@ -25,6 +25,7 @@ class Redis(Kind):
     name: ClassVar[str] = "redis"
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     image: ClassVar[str] = "redis:8"
+    package: ClassVar[str] = "redis-server"
 
     def __init__(self, settings: Mapping[str, str] | None = None, *, program: str | None = None) -> None:
         self.settings = {**SETTINGS, **(settings or {})}
