@@ -13,6 +13,7 @@ from queuekit_integration.servers.postgres import Postgres
 from queuekit_integration.servers.process import ProcessServer
 from queuekit_integration.servers.providers import close_servers, server
 from queuekit_integration.servers.redis import Redis
+from queuekit_integration.servers.sqs import Roto
 
 __all__ = [
     "CannotCauseError",
@@ -24,6 +25,7 @@ __all__ = [
     "Postgres",
     "ProcessServer",
     "Redis",
+    "Roto",
     "Server",
     "ServerError",
     "close_servers",

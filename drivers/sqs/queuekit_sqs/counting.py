@@ -1,0 +1,42 @@
+"""How many messages the service believes to have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from queuekit.contract import QueueCounts
+from queuekit_sqs.queues import Queues
+from queuekit_sqs.service import RequestError, Service
+
+__all__ = ["count"]
+
+READY = "ApproximateNumberOfMessages"
+DELAYED = "ApproximateNumberOfMessagesDelayed"
+HIDDEN = "ApproximateNumberOfMessagesNotVisible"
+
+
+def count(service: Service, queues: Queues, names: Sequence[str]) -> list[QueueCounts]:
+    """Ask for the figures of each queue and of its dead letters; two requests a queue."""
+    try:
+        return [_count_one(service, queues, name) for name in sorted(names)]
+    except RequestError as error:
+        raise error.meaning from error
+
+
+def _count_one(service: Service, queues: Queues, queue: str) -> QueueCounts:
+    figures = _figures(service, queues.url(queue))
+    dead = _figures(service, queues.url(queue, dead=True))
+    return QueueCounts(
+        queue=queue,
+        pending=figures[READY],
+        scheduled=figures[DELAYED],
+        running=figures[HIDDEN],
+        failed=sum(dead.values()),
+    )
+
+
+def _figures(service: Service, url: str) -> dict[str, int]:
+    answer = service.call(
+        "get_queue_attributes", doing="counting", QueueUrl=url, AttributeNames=[READY, DELAYED, HIDDEN]
+    )
+    return {name: int(answer.get("Attributes", {}).get(name, 0)) for name in (READY, DELAYED, HIDDEN)}

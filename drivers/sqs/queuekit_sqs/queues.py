@@ -1,0 +1,78 @@
+"""The service's queues: found by name, made where that was asked for, and remembered by their addresses."""
+
+from __future__ import annotations
+
+import threading
+
+from queuekit.contract import DriverUnavailable
+from queuekit_sqs.errors import MISSING, code_of
+from queuekit_sqs.names import DEAD, fifo_name, queue_name
+from queuekit_sqs.service import RequestError, Service
+from queuekit_sqs.settings import Settings
+
+__all__ = ["Queues"]
+
+
+class Queues:
+    """Addresses of this namespace's queues, each looked up once."""
+
+    def __init__(self, service: Service, settings: Settings, namespace: str) -> None:
+        self._service = service
+        self._settings = settings
+        self._namespace = namespace
+        self._urls: dict[tuple[str, bool], str] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def known(self) -> list[str]:
+        """Queues that were used so far."""
+        return sorted({queue for queue, dead in self._urls if not dead})
+
+    def name(self, queue: str, *, dead: bool = False) -> str:
+        """Return what a queue is called at the service."""
+        name = queue_name(self._namespace, queue) + (DEAD if dead else "")
+        return fifo_name(name) if self._settings.fifo else name
+
+    def url(self, queue: str, *, dead: bool = False) -> str:
+        """Return a queue's address; raises `RequestError` when it does not exist and may not be made."""
+        found = self._urls.get((queue, dead))
+        if found is None:
+            with self._lock:
+                found = self._urls[queue, dead] = self._find(self.name(queue, dead=dead))
+        return found
+
+    def forget(self, queue: str) -> None:
+        """Look a queue up again next time: it was deleted."""
+        self._urls.pop((queue, False), None)
+        self._urls.pop((queue, True), None)
+
+    def _find(self, name: str) -> str:
+        doing = f"looking for the queue {name}"
+        try:
+            return str(self._service.call("get_queue_url", doing=doing, QueueName=name)["QueueUrl"])
+        except RequestError as error:
+            if not self._settings.create or code_of(error.__cause__ or error) not in MISSING:
+                raise
+            return self._make(name)
+
+    def _make(self, name: str) -> str:
+        doing = f"creating the queue {name}"
+        answer = self._service.call("create_queue", doing=doing, QueueName=name, Attributes=self._attributes())
+        return str(answer["QueueUrl"])
+
+    def _attributes(self) -> dict[str, str]:
+        attributes = {"MessageRetentionPeriod": str(self._settings.retention)}
+        if self._settings.fifo:
+            attributes |= {
+                "FifoQueue": "true",
+                "DeduplicationScope": "messageGroup",
+                "FifoThroughputLimit": "perMessageGroupId",
+            }
+        return attributes
+
+
+def passing(error: RequestError) -> RequestError:
+    """Return what a missing queue means to a worker: it may be made again, and the worker waits for that."""
+    if code_of(error.__cause__ or error) in MISSING:
+        return RequestError(DriverUnavailable(str(error.meaning)), "refused")
+    return error
