@@ -331,6 +331,10 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Whether `Message.concurrency` and `Message.rate` are honoured."""
     unique_ids: bool = True
     """Whether a second message with a stored id is dropped."""
+    ordered: bool = True
+    """Whether equal messages are lent in order of acceptance, and one that is given back keeps its place."""
+    estimates: bool = False
+    """Whether `count` gives the backend's own estimates, which may lag behind, and knows of no finished jobs."""
     atomic: bool = True
     """Whether an outcome and its follow-ups are one commit; else follow-ups are stored first, then the outcome."""
     lease_by: Literal["time", "connection"] = "time"
@@ -507,7 +511,7 @@ class Count(Protocol):
     """Feature `count`: depth by state."""
 
     def count(self, queues: Sequence[str] | None = None) -> list[QueueCounts]:
-        """Count the jobs of `queues`, or of every queue that has any; exact at one instant."""
+        """Count the jobs of `queues`, or of every queue that has any; exact at one instant unless `Limits.estimates`."""
         ...
 
 

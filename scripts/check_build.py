@@ -84,8 +84,8 @@ def main() -> int:
     complete = True
     wheels = []
     with tempfile.TemporaryDirectory() as folder:
-        for distribution in DISTRIBUTIONS:
-            target = Path(folder) / distribution.name
+        for number, distribution in enumerate(DISTRIBUTIONS):
+            target = Path(folder) / str(number)
             wheel, sdist = build(distribution, target)
             wheels.append(wheel)
             for archive in (wheel, sdist):

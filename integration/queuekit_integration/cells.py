@@ -127,9 +127,7 @@ def _hold(cell_: Cell, *, allowed: frozenset[str] = frozenset(), seen: set[str] 
             _has_no_file(harness)
             return "no_file"
         if missing:
-            for need in missing:
-                REFUSALS[need](harness)
-            return "refused"
+            return _say_less(harness, missing)
         _can_cause(harness, cell_.scenario)
         try:
             cell_.scenario.body(harness)
@@ -140,6 +138,18 @@ def _hold(cell_: Cell, *, allowed: frozenset[str] = frozenset(), seen: set[str] 
         if seen is not None:
             seen |= harness.tolerated
     return "holds"
+
+
+def _say_less(harness: Harness, missing: list[str]) -> str:
+    """Assert what is said where a need is missing: that it is refused, or the column's weaker sentence."""
+    refused = [need for need in missing if need not in harness.without]
+    for need in refused:
+        REFUSALS[need](harness)
+    for need in set(missing) - set(refused):
+        show = harness.without[need].shown_by
+        assert show is not None, f"nothing shows what {harness.column} says without {need}"
+        show(harness)
+    return "refused" if refused else str(harness.without[missing[0]])
 
 
 def _can_cause(harness: Harness, scenario: Scenario) -> None:
@@ -278,5 +288,5 @@ REFUSALS: dict[str, Callable[[Harness], None]] = {
     "transactional": lambda h: _refuses(h, "transactional", lambda q: q.dispatch(Job("t"), connection=object())),
     "unique": lambda h: _refuses(h, "unique", _job(unique_for=5)),
 }
-"""What a driver without a need must say. Needs without an entry (fencing, leases by time, unique ids) cannot be asked for
-through the API; a driver that lacks one of those declares a weaker sentence instead."""
+"""What a driver without a need must say. Needs without an entry (fencing, leases by time, order, unique ids) cannot be asked
+for through the API; a column that lacks one of those has a weaker sentence for it in `Harness.without`."""

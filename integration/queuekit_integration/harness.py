@@ -26,7 +26,7 @@ from queuekit.drivers import connect, features_of
 from queuekit.ids import new_id
 from queuekit.worker.worker import Worker
 from queuekit_integration.checker import Plan, check
-from queuekit_integration.expectations import Expectation
+from queuekit_integration.expectations import Expectation, Weaker
 from queuekit_integration.faults import Proxy
 from queuekit_integration.history import Recorder, Watcher, read_history
 from queuekit_integration.load import Load
@@ -115,6 +115,10 @@ class Harness:
 
     expectations: ClassVar[Mapping[str, Expectation]] = {}
     """By scenario id, what this column promises less than the scenario, or not yet."""
+    without: ClassVar[Mapping[str, Weaker]] = {}
+    """By need, what this column promises where its driver lacks one that the API cannot ask for: fencing, unique ids, order."""
+    virtual: ClassVar[bool] = True
+    """Whether `advance` moves the driver's clock; a service's own cannot be moved, so there time really passes."""
     name: str = ""
     profile: str = ""
     clock: VirtualClock = field(default_factory=VirtualClock)
@@ -223,6 +227,10 @@ class Harness:
             have.add("unique_ids")
         if limits.shared:
             have.add("processes")
+        if limits.ordered:
+            have.add("order")
+        if self.virtual:
+            have.add("virtual_time")
         if self.server is not None:
             have.add("server")
         if self.file is not None:

@@ -56,6 +56,7 @@ NEEDS = frozenset(
         "key",
         "lease",
         "migrate",
+        "order",
         "pair",
         "pause",
         "priority",
@@ -69,6 +70,7 @@ NEEDS = frozenset(
         "transactional",
         "unique",
         "unique_ids",
+        "virtual_time",
     }
 )
 

@@ -15,10 +15,10 @@ DELAYED = "ApproximateNumberOfMessagesDelayed"
 HIDDEN = "ApproximateNumberOfMessagesNotVisible"
 
 
-def count(service: Service, queues: Queues, names: Sequence[str]) -> list[QueueCounts]:
+def count(service: Service, queues: Queues, names: Sequence[str] | None) -> list[QueueCounts]:
     """Ask for the figures of each queue and of its dead letters; two requests a queue."""
     try:
-        return [_count_one(service, queues, name) for name in sorted(names)]
+        return [_count_one(service, queues, name) for name in sorted(queues.all() if names is None else names)]
     except RequestError as error:
         raise error.meaning from error
 

@@ -160,6 +160,8 @@ class SqsDriver:
             keys=fifo,
             limits=False,
             unique_ids=False,
+            ordered=fifo,
+            estimates=True,
             atomic=False,
             fenced=False,
         )
@@ -172,7 +174,7 @@ class SqsDriver:
     # ---------------------------------------------------------------------------------------------------------- life
 
     def open(self) -> None:
-        """Build the client. Idempotent; sends nothing, for nobody may need the permission to ask about all queues."""
+        """Build the client, and see whether the service answers and knows the credentials. Idempotent; one request."""
         self._open_parts()
 
     def _open_parts(self) -> _Parts:
@@ -187,6 +189,7 @@ class SqsDriver:
                 made = _Parts(self._settings, self._namespace, self._clock, self._store)
                 try:
                     made.service.connect()
+                    made.queues.check()
                 except RequestError as error:
                     raise error.meaning from error
                 self._parts = made
@@ -251,7 +254,7 @@ class SqsDriver:
         `running` has what waits for a retry too, and `failed` is the number of dead letters.
         """
         parts = self._open_parts()
-        return count(parts.service, parts.queues, parts.queues.known if queues is None else queues)
+        return count(parts.service, parts.queues, queues)
 
     def replay(self, queue: str, *, limit: int = 100) -> list[str]:
         """Send up to `limit` dead letters of a queue anew: same id, next generation, fresh attempts; return their ids.

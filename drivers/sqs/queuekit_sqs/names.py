@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 
-__all__ = ["DEAD", "fifo_name", "queue_name"]
+__all__ = ["DEAD", "FIFO", "queue_name"]
 
 LONGEST = 80
 """Characters of a queue's name, its suffixes included (SQS quotas)."""
 DEAD = "--dead"
 """Suffix of the queue that keeps what ended without success."""
 FIFO = ".fifo"
+"""Suffix that SQS asks of FIFO queues."""
 ROOM = LONGEST - len(DEAD) - len(FIFO)
 PLAIN = re.compile(r"(?!-)(?!.*--)[A-Za-z0-9_-]+(?<!-)")
 """Texts that stay as they are: two of them with `--` between are told apart at that one place."""
@@ -25,8 +26,3 @@ def queue_name(namespace: str, queue: str) -> str:
     digest = hashlib.sha256(f"{namespace}\0{queue}".encode()).hexdigest()[:16]
     readable = re.sub(r"[^A-Za-z0-9]+", "-", f"{namespace}-{queue}").strip("-")[: ROOM - 19]
     return f"{readable}--h{digest}"
-
-
-def fifo_name(name: str) -> str:
-    """Return the name of the FIFO queue of this name."""
-    return name + FIFO

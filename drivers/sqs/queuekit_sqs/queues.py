@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from queuekit.contract import DriverUnavailable
 from queuekit_sqs.errors import MISSING, code_of
-from queuekit_sqs.names import DEAD, fifo_name, queue_name
+from queuekit_sqs.names import DEAD, FIFO, queue_name
 from queuekit_sqs.service import RequestError, Service
 from queuekit_sqs.settings import Settings
 
@@ -26,12 +27,38 @@ class Queues:
     @property
     def known(self) -> list[str]:
         """Queues that were used so far."""
-        return sorted({queue for queue, dead in self._urls if not dead})
+        return sorted({queue for queue, dead in list(self._urls) if not dead})
+
+    def check(self) -> None:
+        """See whether the service answers and knows the credentials; raises `RequestError`.
+
+        Whether the default queue exists, or may be asked about, is the business of who uses it.
+        """
+        try:
+            self._service.call("get_queue_url", doing="connecting", QueueName=self.name("default"))
+        except RequestError as error:
+            if code_of(error.__cause__ or error) not in MISSING | {"AccessDenied", "AccessDeniedException"}:
+                raise
+
+    def all(self) -> list[str]:
+        """Return every queue of the namespace: those used so far, and those that the service lists."""
+        start = f"{self._namespace}--"
+        found = set(self.known)
+        token: dict[str, Any] = {}
+        while True:
+            page = self._service.call(
+                "list_queues", doing="listing queues", QueueNamePrefix=start, MaxResults=1000, **token
+            )
+            names = (url.rpartition("/")[2].removesuffix(FIFO) for url in page.get("QueueUrls", ()))
+            found |= {name.removeprefix(start) for name in names if "--" not in name.removeprefix(start)}
+            if "NextToken" not in page:
+                return sorted(found)
+            token = {"NextToken": page["NextToken"]}
 
     def name(self, queue: str, *, dead: bool = False) -> str:
         """Return what a queue is called at the service."""
         name = queue_name(self._namespace, queue) + (DEAD if dead else "")
-        return fifo_name(name) if self._settings.fifo else name
+        return name + FIFO if self._settings.fifo else name
 
     def url(self, queue: str, *, dead: bool = False) -> str:
         """Return a queue's address; raises `RequestError` when it does not exist and may not be made."""

@@ -10,14 +10,18 @@ from collections.abc import Callable
 from typing import Any
 
 import boto3
+import botocore.loaders
+import botocore.session
 from botocore.config import Config
 
 from queuekit.contract import DriverError
 from queuekit_sqs.errors import EXPIRED, Fate, code_of, fate_of, translated
-from queuekit_sqs.settings import LONGEST_POLL, Settings
+from queuekit_sqs.settings import Settings
 
 __all__ = ["RequestError", "Service"]
 
+MODELS = botocore.loaders.Loader()
+"""Descriptions of the services, read once a process: that is nine tenths of what a client costs."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds between tries while the service throttles: doubling, with jitter that only adds."""
 
@@ -39,26 +43,26 @@ class Service:
         self._connections = connections
         self._lock = threading.Lock()
         self._client: Any = None
-        self._polling: Any = None
         self.requests: Counter[str] = Counter()
 
     def connect(self) -> None:
-        """Build the clients; sends nothing. Raises `RequestError` when no region is to be found."""
+        """Build the client; sends nothing. Raises `RequestError` when no region is to be found."""
         with self._lock:
             try:
-                self._client = self._make(self._settings.read_timeout)
-                self._polling = self._make(LONGEST_POLL + self._settings.read_timeout)
+                self._client = self._make()
             except Exception as error:
                 raise RequestError(translated(error, doing="connecting"), "refused") from error
 
-    def _make(self, read_timeout: float) -> Any:
+    def _make(self) -> Any:
         settings = self._settings
-        session = boto3.session.Session(region_name=settings.region, **settings.credentials)
+        models = botocore.session.get_session()
+        models.register_component("data_loader", MODELS)
+        session = boto3.session.Session(botocore_session=models, region_name=settings.region, **settings.credentials)
         config = Config(
             retries={"total_max_attempts": 1, "mode": "standard"},  # what may be repeated is decided here, not below
             max_pool_connections=self._connections,
             connect_timeout=settings.connect_timeout,
-            read_timeout=read_timeout,
+            read_timeout=settings.read_timeout + settings.poll,
             tcp_keepalive=True,
             user_agent_extra="queuekit",
         )
@@ -90,13 +94,11 @@ class Service:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _once(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        client = self._polling if operation == "receive_message" else self._client
-        send: Callable[..., dict[str, Any]] = getattr(client, operation)
+        send: Callable[..., dict[str, Any]] = getattr(self._client, operation)
         self.requests[operation] += 1
         return send(**parameters)
 
     def close(self) -> None:
         """Close the connections."""
-        for client in (self._client, self._polling):
-            if client is not None:
-                client.close()
+        if self._client is not None:
+            self._client.close()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import msgspec
+
 from queuekit.clock import SystemClock, VirtualClock, Wakeup
-from queuekit.contract import Driver
+from queuekit.contract import Again, Done, Driver
 from queuekit.drivers import connect
+from queuekit_integration.expectations import Weaker
+from queuekit_integration.harness import Harness
 from queuekit_integration.harnesses.served import ServedHarness
 from queuekit_integration.servers import Kind, Roto
+from queuekit_integration.weaker import ids_are_not_unique, order_may_break, time_is_real
 
 __all__ = ["PassingClock", "SqsHarness"]
 
@@ -40,6 +45,20 @@ class PassingClock(VirtualClock):
         return SystemClock().wait(wakeup, timeout)
 
 
+def stale_settlements_are_not_refused(h: Harness) -> None:
+    """Let a holder whose clock stood still settle: the service takes it, although another holds the job."""
+    one, two = h.driver(), h.driver()
+    one.send([h.message()])
+    stale = h.claim_one(one, lease=1)
+    h.advance(1.1)
+    fresh = h.claim_one(two, lease=30)
+    assert one.settle([Done(stale)]) == ["lost"], "the holder's own clock says that its lease is over"
+    late = msgspec.structs.replace(stale, receipt=msgspec.structs.replace(stale.receipt, ends=float("inf")))
+    one.settle([Done(late)])
+    two.settle([Again(fresh)])
+    assert two.claim(["default"], limit=1, lease=30) == [], "the service refused the stale deletion"
+
+
 @dataclass
 class SqsHarness(ServedHarness):
     """Standard queues on roto."""
@@ -48,6 +67,21 @@ class SqsHarness(ServedHarness):
     profile: str = "roto"
     kind: ClassVar[Kind] = Roto()
     clock: VirtualClock = field(default_factory=PassingClock)
+    virtual: ClassVar[bool] = False
+    without: ClassVar[Mapping[str, Weaker]] = {
+        "fenced": Weaker(
+            "a settlement after the lease's end is refused by the holder's own clock; the service itself may take it",
+            shown_by=stale_settlements_are_not_refused,
+        ),
+        "order": Weaker("a standard queue promises no order", shown_by=order_may_break),
+        "unique_ids": Weaker(
+            "a second dispatch with the id of an earlier one is a job of its own", shown_by=ids_are_not_unique
+        ),
+        "virtual_time": Weaker(
+            "the service's clock is nobody's to move: a lease and a delay of a second are watched in real time",
+            shown_by=time_is_real,
+        ),
+    }
 
     def make_driver(self, *, virtual: bool) -> Driver:  # noqa: ARG002 - time is always real here
         """Build the driver from the address, as a user does."""

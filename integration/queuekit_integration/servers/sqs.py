@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import ClassVar
 
-from queuekit_integration.servers.base import Kind
+from queuekit_integration.servers.base import Contained, Kind
 
 __all__ = ["Roto", "address"]
 
@@ -27,7 +27,7 @@ class Roto(Kind):
     """roto-aws: starts in a tenth of a second, keeps what it accepted after a SIGKILL, and has exact timers."""
 
     name: ClassVar[str] = "roto"
-    stop_signal: ClassVar[int] = signal.SIGTERM
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
     def program(self) -> str | None:
         """Return the program of this Python's environment, else the one on PATH."""
@@ -47,6 +47,11 @@ class Roto(Kind):
         program = self.program()
         assert program is not None
         return [program, "--host", "127.0.0.1", "--port", str(port), "--data-dir", str(folder)]
+
+    def contained(self) -> Contained:
+        """Serve from a folder of the container's own."""
+        script = "exec $(command -v roto-server) --host 0.0.0.0 --port 5070 --data-dir /tmp/queuekit"
+        return Contained(script=script, port=5070, stop_signal=self.stop_signal.name)
 
     def answers(self, host: str, port: int) -> bool:
         """Ask for anything: whatever HTTP answer comes, it serves."""
