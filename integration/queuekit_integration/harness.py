@@ -217,28 +217,20 @@ class Harness:
     def lacks(self, needs: tuple[str, ...]) -> list[str]:
         """Return those needs that the driver does not meet."""
         driver = self.driver()
-        have = set(features_of(driver))
         limits = driver.limits
-        if limits.fenced:
-            have.add("fenced")
-        if limits.lease_by == "time":
-            have.add("lease")
-        if limits.unique_ids:
-            have.add("unique_ids")
-        if limits.shared:
-            have.add("processes")
-        if limits.ordered:
-            have.add("order")
-        if self.virtual:
-            have.add("virtual_time")
-        if self.server is not None:
-            have.add("server")
-        if self.file is not None:
-            have.add("file")
-        if self.store_url() is not None:
-            have.add("pair")
-        if limits.connections is not None:
-            have.add("connections")
+        facts = {
+            "fenced": limits.fenced,
+            "lease": limits.lease_by == "time",
+            "unique_ids": limits.unique_ids,
+            "processes": limits.shared,
+            "order": limits.ordered,
+            "virtual_time": self.virtual,
+            "server": self.server is not None,
+            "file": self.file is not None,
+            "connections": limits.connections is not None,
+            "pair": self.store_url() is not None,
+        }
+        have = features_of(driver) | {name for name, holds in facts.items() if holds}
         return [need for need in needs if need not in have]
 
     def faults(self) -> frozenset[Fault]:
