@@ -165,7 +165,9 @@ def flake(session: nox.Session) -> None:
 
 @nox.session(python=MAIN)
 def bench(session: nox.Session) -> None:
-    """Measure jobs per second and latencies."""
-    needs(session, "scripts/bench/core.py")
+    """Measure: `nox -s bench`, or `nox -s bench -- floor redis://…`, `-- scale idle redis://…`, `-- compare --harness FOLDER`."""
+    name, *arguments = session.posargs or ["core"]
+    script = f"scripts/bench/{name}.py"
+    needs(session, script)
     install(session)
-    session.run("python", "scripts/bench/core.py", *session.posargs)
+    session.run("python", script, *arguments)
