@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from queuekit import bounds
 from queuekit.backoff import Backoff
 from queuekit.codec import Codec, encode_json
 from queuekit.contract import (
     AmbiguousSend,
     Clock,
     Driver,
+    Limits,
     Message,
     PartialSend,
     Patience,
@@ -198,6 +200,7 @@ class Dispatcher:
         self._codec = codec
         self._opened = opened
         self._prepare = prepare
+        self._longest = driver.limits.longest_delay
         self._plans: dict[str, Plan] = {}
 
     # -------------------------------------------------------------------------------------------------- planning
@@ -237,8 +240,11 @@ class Dispatcher:
                 raise ConfigurationError(message)
             if plan is None or job.options is not options or job.type != plan.type:
                 plan, options = self.plan(job.type, job.options), job.options
-            made.append(plan.message(job.payload, now, most))
+            made.append(self._hopping(plan.message(job.payload, now, most), now))
         return made
+
+    def _hopping(self, message: Message, now: float) -> Message:
+        return message if self._longest is None else bounds.first(message, self._longest, now)
 
     # --------------------------------------------------------------------------------------------------- sending
 
@@ -252,7 +258,8 @@ class Dispatcher:
         connection: Any = None,
     ) -> Receipt:
         """Send one job."""
-        message = plan.message(payload, self._clock.time(), self._driver.limits.body_bytes)
+        now = self._clock.time()
+        message = self._hopping(plan.message(payload, now, self._driver.limits.body_bytes), now)
         if connection is not None:
             return self._send_in(connection, [message])[0]
         patience = self._patience(timeout, cancel)
@@ -413,3 +420,17 @@ def refuse_unsupported(options: Options, driver: Driver, features: frozenset[str
     for feature, asked, what in _NEEDS:
         if feature not in features and asked(options):
             raise unsupported(driver, feature, what, _STORE.format(name=driver.limits.name))
+    _refuse_long_attempt(options.timeout, driver.limits)
+
+
+def _refuse_long_attempt(timeout: float | None, limits: Limits) -> None:
+    if (
+        limits.longest_lease is not None
+        and timeout is not None
+        and timeout > bounds.longest_attempt(limits.longest_lease)
+    ):
+        message = (
+            f"timeout={timeout:g} is refused: {limits.name} takes a job back after {limits.longest_lease:g} s; "
+            f"give at most {bounds.longest_attempt(limits.longest_lease):g}, or pair it with a store, whose lease has no such bound"
+        )
+        raise UnsupportedError(message, feature="timeout", driver=limits.name)

@@ -47,6 +47,8 @@ class Envelope(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     strange: int = 0
     """How often in a row it was given back by workers that do not know its type."""
     generation: int = 0
+    due: float | None = None
+    """Not to be started before this instant: a delay longer than the backend's longest travels in hops until then."""
 
 
 _decoder = msgspec.json.Decoder(Envelope)
@@ -74,8 +76,8 @@ def _what_is_wrong(body: str, error: Exception) -> ValueError:
     return Undecodable(str(error))
 
 
-def rewrite(body: str, **changes: int) -> str:
-    """Return the body with some of its counters changed and everything else, known or not, kept."""
+def rewrite(body: str, **changes: float) -> str:
+    """Return the body with some of its numbers changed and everything else, known or not, kept."""
     fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     for name, value in changes.items():
         fields[name] = msgspec.Raw(msgspec.json.encode(value))

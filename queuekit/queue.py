@@ -13,7 +13,7 @@ from queuekit.clock import Clock, SystemClock
 from queuekit.codec import Codec
 from queuekit.context import JobContext
 from queuekit.contract import Driver, Finding, Query, QueueCounts, Receipt, State, WorkerInfo
-from queuekit.dispatcher import Dispatcher, unsupported
+from queuekit.dispatcher import Dispatcher, refuse_unsupported, unsupported
 from queuekit.drivers import connect, features_of, known_features
 from queuekit.durations import Duration, checked_name, refuse, seconds, whole
 from queuekit.errors import ConfigurationError, JobNotFound, QueuekitError
@@ -252,6 +252,7 @@ class Queue:
                 "leave one of the two out, or use on_job_start and on_job_end, which run around it"
             )
             raise ConfigurationError(message)
+        refuse_unsupported(checked, self.driver, self.features)
         handler = self.handlers.add(name, fn.fn if isinstance(fn, JobType) else fn, checked)
         self._dispatcher.forget_plans()
         return handler

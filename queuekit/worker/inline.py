@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from queuekit import bounds
 from queuekit.contract import Again, Delivery, Outcome, Progress, Released
 from queuekit.worker import verdict
 from queuekit.worker.attempt import Attempt
@@ -55,13 +56,18 @@ def _run(queue: Queue, lend: Callable[[], list[Delivery]], *, at_once: bool) -> 
         attempt = Attempt(deliveries[0], runtime, queue.clock.monotonic())
         runtime.tell(attempt, "claimed")
         outcome = _outcome(runtime, attempt)
-        attempt.outcome = _without_delay(outcome) if at_once else outcome
+        attempt.outcome = _without_delay(outcome) if at_once else _hopping(queue, outcome)
         attempt.finished = True
         _tell_outcome(runtime, attempt)
         [answer] = queue.driver.settle([attempt.outcome])
         runtime.tell(attempt, verdict.event_of(answer))
         count += 1
     return count
+
+
+def _hopping(queue: Queue, outcome: Outcome) -> Outcome:
+    longest = queue.driver.limits.longest_delay
+    return outcome if longest is None else bounds.within(outcome, longest, queue.clock.time())
 
 
 def _with_pending(queue: Queue, names: list[str]) -> list[str]:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 
 from queuekit.backoff import DEFAULT_BACKOFF, Backoff
+from queuekit.bounds import longest_attempt
 from queuekit.durations import seconds
 from queuekit.envelope import Envelope
 from queuekit.options import NO_OPTIONS, Options
@@ -21,7 +22,7 @@ class Policy:
 
     __slots__ = ("at_most_once", "backoff", "max_attempts", "settle_now", "timeout")
 
-    def __init__(self, envelope: Envelope, options: Options) -> None:
+    def __init__(self, envelope: Envelope, options: Options, longest_lease: float | None = None) -> None:
         retries = envelope.retries if envelope.retries is not None else options.retries
         delivery = envelope.delivery or options.delivery
         self.at_most_once = delivery == "at_most_once"
@@ -32,6 +33,8 @@ class Policy:
             envelope.backoff or options.backoff or DEFAULT_BACKOFF
         )
         self.timeout = envelope.timeout if envelope.timeout is not None else options.timeout
+        if longest_lease is not None:
+            self.timeout = min(self.timeout or longest_lease, longest_attempt(longest_lease))
         self.settle_now = (envelope.settle or options.settle) == "sync"
 
     def wait(self, attempt: int, error: BaseException, rng: random.Random | None = None) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from queuekit import bounds
 from queuekit.codec import BASE64
 from queuekit.context import _current
 from queuekit.contract import Clock, Message, Outcome, Rate, Released
@@ -38,6 +39,7 @@ class Runtime:
         self._events = queue.events
         self._hooks = queue.hooks
         self._middleware = queue.middleware
+        self._limits = queue.driver.limits
         self._wrapped = bool(queue.middleware)
 
     # ----------------------------------------------------------------------------------------------------- events
@@ -82,14 +84,17 @@ class Runtime:
             self.tell(attempt, "unknown_type", reason=why)
             return verdict.strange(attempt, why)
         attempt.handler = handler
-        if not plain(envelope, handler.options):
-            attempt.policy = Policy(envelope, handler.options)
+        if self._limits.longest_lease is not None or not plain(envelope, handler.options):
+            attempt.policy = Policy(envelope, handler.options, self._limits.longest_lease)
         return self._may_not_start(attempt) or self._unpack(attempt)
 
     def _may_not_start(self, attempt: Attempt) -> Outcome | None:
         policy = attempt.policy
         if attempt.cancelled:
             return verdict.of_error(attempt, Cancel("cancelled"))
+        hop = bounds.further(attempt.delivery, attempt.envelope.due, self._limits.longest_delay, self.clock.time())
+        if hop is not None:
+            return hop
         if attempt.number > policy.max_attempts:
             return verdict.lost_too_often(attempt)
         deadline = attempt.envelope.deadline

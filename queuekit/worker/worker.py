@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from queuekit import bounds
 from queuekit.clock import Wakeup
 from queuekit.contract import Again, Dead, Delivery, Done, Outcome, Released, Settlement, WorkerInfo
 from queuekit.durations import Duration, seconds, whole
@@ -67,6 +68,7 @@ class Worker:
         self._clock = queue.clock
         self._concurrency = whole("concurrency", concurrency, least=1, most=10_000)
         self._lease = _checked_lease(lease, self._driver.limits.longest_lease)
+        self._longest_delay = self._driver.limits.longest_delay
         self._asked_queues = None if queues is None else Shares.of(queues)
         self._shares = self._asked_queues or Shares.of([queue.default_queue])
         self.id = name or f"{platform.node()}-{os.getpid()}-{new_id()[-8:]}"
@@ -438,6 +440,8 @@ class Worker:
 
     def _after(self, attempt: Attempt, outcome: Outcome | None) -> None:
         """Hand an attempt's outcome to the pump."""
+        if outcome is not None and self._longest_delay is not None:
+            outcome = bounds.within(outcome, self._longest_delay, self._clock.time())
         attempt.outcome = outcome
         if self._runtime.listening and attempt.started:
             _tell_outcome(self._runtime, attempt)
