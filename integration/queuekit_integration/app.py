@@ -134,12 +134,16 @@ def main() -> None:
 
 def dispatch_until_killed() -> None:
     """Dispatch unique jobs, one a scope, and note each that was accepted."""
+    queue.open()
     ready_file().touch()
-    for number in range(SETTINGS["dispatch"]):
-        queue.dispatch(Job("nobody_runs_it", {"number": number}, unique_key=f"k{number}"))
-        os.write(
-            NOTES, json.dumps({"t": time.monotonic_ns(), "worker": SETTINGS["name"], "f": "sent"}).encode() + b"\n"
-        )
+    while SETTINGS.get("wait_for") and not (FOLDER / SETTINGS["wait_for"]).exists():
+        time.sleep(0.001)
+    count = SETTINGS["dispatch"]
+    for number in ((SETTINGS.get("begin", 0) + i) % count for i in range(count)):
+        created = queue.dispatch(Job("nobody_runs_it", {"number": number}, unique_key=f"k{number}")).created
+        record = {"t": time.monotonic_ns(), "worker": SETTINGS["name"], "f": "sent", "created": created}
+        os.write(NOTES, json.dumps(record).encode() + b"\n")
+    queue.close()
 
 
 def work_as_queue_run_does() -> None:

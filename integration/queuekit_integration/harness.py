@@ -318,7 +318,7 @@ class Harness:
         """Start a worker process on this cell's backend, `through` a proxy if wanted; it is ready when this returns.
 
         `settings`: concurrency, lease, queues, grace, clock (seconds by which its wall clock is off); `signals` leaves SIGTERM
-        and SIGINT to `Queue.run`; `die_on` kills it at an event; `dispatch` makes it a dispatcher of unique jobs. What its
+        and SIGINT to `Queue.run`; `die_on` kills it at an event; `dispatch` makes it a dispatcher of unique jobs, which begins with number `begin` once the file `wait_for` is in the folder. What its
         handlers do is in `queuekit_integration/app.py`; they
         write to this cell's history folder.
         """

@@ -14,7 +14,7 @@ import pytest
 from queuekit import ConfigurationError, Event, Job, JobContext, JobNotFound, Snooze
 from queuekit.contract import Again, Done, Failure, Progress, Released, WorkerInfo
 from queuekit.worker.inline import run_due
-from queuekit_integration.harness import Harness, wait_until
+from queuekit_integration.harness import Harness, logged, wait_until
 from queuekit_integration.registry import scenario
 
 
@@ -155,6 +155,15 @@ def scenario_adm_bulk_forms_on_a_filter(h: Harness) -> None:
 def scenario_adm_11_health_check(h: Harness) -> None:
     queue = h.queue()
     assert queue.health().healthy
+    answer = threading.Event()
+    real = queue.driver.prepare
+    setattr(queue.driver, "prepare", lambda queues: answer.wait(20))  # noqa: B010 - a backend that hangs
+    hung = queue.health(timeout=0.2)
+    assert not hung.healthy
+    assert hung.seconds < 1
+    answer.set()
+    setattr(queue.driver, "prepare", real)  # noqa: B010
+    assert queue.health().healthy
     queue.close()
     health = queue.health()
     assert not health.healthy
@@ -281,12 +290,25 @@ def scenario_obs_04_listener_error_isolated(h: Harness) -> None:
 @scenario("OBS-07", needs=("browse",))
 def scenario_obs_07_no_payload_in_logs_by_default(h: Harness) -> None:
     events: list[Event] = []
-    queue = h.queue(virtual=True, observers=[events.append])
-    queue.register("t", lambda payload: 1 / 0, retries=0)
+    queue = h.queue(observers=[events.append])
+
+    @queue.job(name="t", retries=0)
+    def fails(ctx: JobContext, payload: Any) -> None:
+        ctx.log.error("about to fail")
+        raise ZeroDivisionError
+
+    @queue.job(name="typed", retries=0)
+    def typed(number: int) -> None: ...
+
     job = Job("t", {"password": "hunter2"})
     assert "hunter2" not in repr(job)
-    queue.dispatch(job)
-    run_due(queue)
+    other = h.queue().dispatch(Job("typed", {"number": "hunter2"}))
+    with logged("queuekit") as lines, queue.worker(concurrency=1):
+        handle = queue.dispatch(job)
+        assert "hunter2" not in repr(handle)
+        assert handle.wait(20).state == other.wait(20).state == "failed"
+    assert "about to fail" in lines
+    assert not any("hunter2" in line for line in lines)
     assert events
     assert all("hunter2" not in repr(event) for event in events)
 

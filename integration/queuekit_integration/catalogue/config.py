@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
+import functools
 import math
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -194,10 +197,45 @@ def scenario_err_03_closed_client(h: Harness) -> None:
     queue.dispatch(Job("t"))
     queue.close()
     queue.close()
-    with pytest.raises(QueueClosed):
-        queue.dispatch(Job("t"))
-    with pytest.raises(QueueClosed):
-        queue.start_workers(1)
+    id = "01890000-0000-7000-8000-000000000000"
+    calls: list[Callable[[], object]] = [
+        lambda: queue.dispatch(Job("t")),
+        lambda: queue.dispatch_many([Job("t")]),
+        lambda: asyncio.run(_dispatch_async(queue)),
+        lambda: queue.start_workers(1),
+        lambda: queue.worker(),
+        *(
+            getattr(queue, name)
+            for name in ("stats", "drain", "jobs", "workers", "prune", "history")
+            if _has(queue, name)
+        ),
+        *(functools.partial(getattr(queue, name), id) for name in ("cancel", "info") if _has(queue, name)),
+        *(
+            functools.partial(getattr(queue, name), "default")
+            for name in ("pause", "resume", "purge")
+            if _has(queue, name)
+        ),
+    ]
+    for call in calls:
+        with pytest.raises(QueueClosed):
+            call()
+    assert queue.shutdown() == []
+    assert not queue.health().healthy
+
+
+FEATURE = {
+    "stats": "count", "drain": "count", "jobs": "browse", "workers": "registry", "prune": "records", "history": "browse",
+    "cancel": "control", "info": "browse", "pause": "pause", "resume": "pause", "purge": "purge",
+}  # fmt: skip
+"""What each verb needs."""
+
+
+def _has(queue: Queue, verb: str) -> bool:
+    return queue.supports(FEATURE[verb])
+
+
+async def _dispatch_async(queue: Queue) -> None:
+    await queue.dispatch_async(Job("t"))
 
 
 @scenario("ERR-04")

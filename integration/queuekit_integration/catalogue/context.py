@@ -12,6 +12,7 @@ import pytest
 
 from queuekit import ConfigurationError, DispatchCancelled, DispatchTimeout, Event, Job, JobContext, current_job
 from queuekit.worker.inline import run_due
+from queuekit_integration import handlers
 from queuekit_integration.harness import Harness, wait_until
 from queuekit_integration.registry import scenario
 
@@ -131,10 +132,10 @@ def scenario_ctx_07_timeout_per_job(h: Harness) -> None:
     async def rest() -> None:
         await asyncio.sleep(20)
 
+    queue.register("burn", handlers.never_end, executor="process", timeout=0.3, retries=0)
     queue.start_workers(2)
-    for job in (spin, rest):
-        handle: Any = job.dispatch()
-        info = handle.wait(10)
+    for handle in (spin.dispatch(), rest.dispatch(), queue.dispatch(Job("burn"))):
+        info = handle.wait(20)
         assert (info.state, info.reason) == ("failed", "timeout"), f"{info.type}: {info.state}, {info.reason}"
 
 

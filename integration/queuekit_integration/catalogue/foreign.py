@@ -40,6 +40,26 @@ class Signed:
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
 
 
+@scenario("PSN-02-CODEC", needs=("browse", "delay"))
+def scenario_psn_02_unknown_codec_is_given_back(h: Harness) -> None:
+    """Let a worker without the payload's codec have it first: given back, no attempt used, for one that can read it."""
+    events: list[Event] = []
+    ran: list[Any] = []
+    signing = h.queue(virtual=True, codec=Signed(b"secret"))
+    knows_nothing = h.queue(virtual=True, observers=[events.append])
+    for queue in (signing, knows_nothing):
+        queue.register("t", lambda payload: ran.append(payload))
+    handle = signing.dispatch(Job("t", {"amount": 5}, retries=0))
+    run_due(knows_nothing)
+    info = handle.info()
+    assert (info.state, info.attempt, ran) == ("scheduled", 0, [])
+    assert [event.kind for event in events].count("unknown_type") == 1
+    h.advance(10)
+    run_due(signing)
+    assert handle.info().state == "completed"
+    assert ran == [{"amount": 5}]
+
+
 @scenario("PSN-03", needs=("browse",))
 def scenario_psn_03_decode_crashes_process(h: Harness) -> None:
     """Let bodies arrive that exhaust a decoder's stack: each is parked with its bytes, and the worker goes on."""

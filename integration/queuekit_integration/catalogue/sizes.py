@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from queuekit import Job, PayloadTooLarge, Queue
+from queuekit.worker.inline import run_due
 from queuekit_integration.harness import Harness
 from queuekit_integration.registry import scenario
 
@@ -75,6 +80,43 @@ def scenario_payload_large_above_limit(h: Harness) -> None:
 def _driver(queue: Queue) -> Any:
     queue.open()
     return queue.driver
+
+
+class Colour(Enum):
+    """A value that JSON has no word for."""
+
+    RED = "red"
+
+
+@scenario("LIM-06-TYPED", needs=("browse",))
+def scenario_lim_06_annotated_values_arrive_equal(h: Harness) -> None:
+    """Send what JSON has no word for: a handler that says what it wants gets just that."""
+    queue = h.queue(virtual=True)
+    seen: list[Any] = []
+
+    @queue.job(name="typed")
+    def typed(
+        amount: Decimal,
+        at: datetime,
+        day: date,
+        key: UUID,
+        colour: Colour,
+        pair: tuple[int, str],
+        some: set[int],
+        raw: bytes,
+    ) -> None:
+        seen.append((amount, at, day, key, colour, pair, some, raw))
+
+    zone = timezone(timedelta(hours=5, minutes=45))
+    sent = (
+        Decimal("1.10"), datetime(2026, 3, 29, 1, 59, 59, 999999, zone), date(2028, 2, 29), UUID(int=7), Colour.RED,
+        (2**40, "two"), {1, 2, 3}, bytes(range(256)),
+    )  # fmt: skip
+    typed.dispatch(*sent)
+    run_due(queue)
+    assert seen == [sent]
+    assert seen[0][1].utcoffset() == timedelta(hours=5, minutes=45)
+    assert str(seen[0][0]) == "1.10", "a decimal's zeros say how exact it is"
 
 
 @scenario("LIM-12", needs=("count",), timing=True)

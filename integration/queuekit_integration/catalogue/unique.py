@@ -47,6 +47,23 @@ def scenario_unq_02_concurrent_race(h: Harness) -> None:
     assert queue.stats().pending == 1
 
 
+@scenario("UNQ-02-PROCESSES", needs=("unique", "processes", "count"), timing=True)
+def scenario_unq_02_race_of_processes(h: Harness) -> None:
+    """Let two processes and this one dispatch the same keys at the same time: each key is one job."""
+    queue = h.queue()
+    queue.open()
+    others = [h.spawn_worker(dispatch=150, begin=begin, wait_for="go") for begin in (50, 100)]
+    (h.folder / "go").touch()
+    mine = [queue.dispatch(Job("nobody_runs_it", {"number": n}, unique_key=f"k{n}")).created for n in range(150)]
+    assert [other.end() for other in others] == [0, 0]
+    accepted = [note for note in h.notes() if note["f"] == "sent"]
+    created = sum(note["created"] for note in accepted) + sum(mine)
+    assert len(accepted) == 300
+    assert created == queue.stats().pending == 150
+    winners = {note["worker"] for note in accepted if note["created"]} | ({"this one"} if any(mine) else set())
+    assert len(winners) > 1, "nobody raced"
+
+
 def _outcomes(queue: Queue) -> None:
     queue.register("ok", lambda: None)
     queue.register("bad", _bad, retries=0)
@@ -129,9 +146,6 @@ def scenario_unq_06_scope_args_fields_period_state(h: Harness) -> None:
     assert all(queue.dispatch(job).created for job in others)
     assert queue.dispatch(Job("t", {"a": 1}, unique_for=60)).id == base.id
     assert queue.dispatch(Job("t", {"a": 99}, unique_for=60, unique_key="x")).created is False
-    elsewhere = Queue(h.make_driver(virtual=True), namespace="elsewhere") if h.name != "memory" else None
-    if elsewhere is not None:
-        elsewhere.close()
 
 
 @scenario("UNQ-07", needs=("unique", "delay"))
