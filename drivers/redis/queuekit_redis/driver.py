@@ -178,9 +178,11 @@ class RedisDriver:
         """Store messages, one unfinished job a scope; see the contract."""
         return _receipts(messages, self._send("send_unique", messages, _messages, (), patience))
 
-    def admit(self, messages: Sequence[Message], *, publish_within: float) -> list[Receipt]:
+    def admit(
+        self, messages: Sequence[Message], *, publish_within: float, patience: Patience | None = None
+    ) -> list[Receipt]:
         """Store messages that a transport carries; see the contract."""
-        answers = self._send("admit", messages, _messages, (micros(publish_within),), None)
+        answers = self._send("admit", messages, _messages, (micros(publish_within),), patience)
         return _receipts(messages, answers)
 
     def _send(
@@ -259,12 +261,18 @@ class RedisDriver:
                 break
         return found
 
-    def lend(self, ids: Sequence[str], *, lease: float, recover: bool = True) -> list[Delivery | State | None]:
+    def lend(
+        self, ids: Sequence[str], *, lease: float, free: int | None = None, recover: bool = True
+    ) -> list[Delivery | State | None]:
         """Lend jobs by id; see the contract."""
         lent: list[Delivery | State | None] = []
+        places = len(ids) if free is None else free
         for chunk in _parts(ids, CHUNK):
-            codes, *reply = self._run("lend", pack(list(chunk)), pack([micros(lease), recover]), doing="lending by id")
-            deliveries = iter(codec.deliveries_of(reply))
+            wanted = pack([micros(lease), recover, places])
+            codes, *reply = self._run("lend", pack(list(chunk)), wanted, doing="lending by id")
+            found = codec.deliveries_of(reply)
+            places -= sum(delivery.recovered for delivery in found)
+            deliveries = iter(found)
             lent += [next(deliveries) if code == "!" else codec.STATES.get(code) for code in codes.decode()]
         return lent
 

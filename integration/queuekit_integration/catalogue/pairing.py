@@ -179,8 +179,7 @@ def scenario_store_lends_within_limits_and_pauses(h: Harness) -> None:
     h.advance(10.1)
     assert bodies(driver.outbox(limit=9, again_after=600)) == ["rated 1"]
     driver.resume("paused")
-    h.advance(600)
-    assert "paused" in bodies(driver.outbox(limit=9, again_after=600))
+    assert bodies(driver.outbox(limit=9, again_after=600)) == ["paused"], "its ticket was used up while it was paused"
 
 
 @scenario("STORE-PUBLISHED", suite="contract", needs=("store", "delay", "rate_limit"))
@@ -188,9 +187,13 @@ def scenario_store_is_told_what_was_published(h: Harness) -> None:
     """Note what the transport carries: it is not named for that long, then named again if it still waits; others are untouched."""
     driver = engine(h)
     carried, lent, delayed = h.message("carried"), h.message("lent"), h.message("delayed", delay=3)
-    driver.admit([carried, lent, delayed], publish_within=1)
+    returned = h.message("returned")
+    driver.admit([carried, lent, delayed, returned], publish_within=1)
     driver.lend([lent.id], lease=600)
-    driver.published([carried.id, lent.id, delayed.id], again_after=20)
+    [given_back] = driver.lend([returned.id], lease=600)
+    driver.settle([Released(given_back)])
+    driver.published([carried.id, lent.id, delayed.id, returned.id], again_after=20)
+    assert bodies(driver.outbox(limit=9, again_after=600)) == ["returned"], "a late note kept back what was given back"
     h.advance(4)
     assert bodies(driver.outbox(limit=9, again_after=600)) == ["delayed"], (
         "what was not due yet was kept back with the others"
@@ -200,6 +203,21 @@ def scenario_store_is_told_what_was_published(h: Harness) -> None:
     h.advance(1.1)
     assert bodies(driver.outbox(limit=9, again_after=600)) == ["carried"]
     assert bodies(driver.lend([carried.id], lease=10)) == ["carried"]
+
+
+@scenario("STORE-FREE", suite="contract", needs=("store", "lease"))
+def scenario_store_lends_recovered_jobs_to_free_slots_only(h: Harness) -> None:
+    """Lend by id jobs whose leases ran out: no more than there are free slots, and the outbox names the others again."""
+    driver = engine(h)
+    jobs = [h.message(str(number)) for number in range(4)]
+    driver.admit(jobs, publish_within=60)
+    driver.lend([job.id for job in jobs[:3]], lease=1)
+    h.advance(1.5)
+    assert len(driver.outbox(limit=9, again_after=60)) == 3
+    answers = driver.lend([job.id for job in jobs], lease=10, free=1)
+    assert bodies([answers[0], answers[3]]) == ["0", "3"], "one recovered job, and one that was never lent"
+    assert answers[1:3] == ["pending", "pending"]
+    assert sorted(bodies(driver.outbox(limit=9, again_after=60))) == ["1", "2"]
 
 
 @scenario("STORE-OUTAGE", suite="contract", needs=("store", "lease"))

@@ -1,6 +1,6 @@
 -- lend: lend these very jobs, as claim would.
 --
--- ARGV[2]: ids; ARGV[3]: {lease, recover}. Returns one code a job (! lent, - unknown, else the state that forbids it), and what
+-- ARGV[2]: ids; ARGV[3]: {lease, recover, free}. Returns one code a job (! lent, - unknown, else the state that forbids it), and what
 -- claim returns for the lent ones.
 -- uses: base job lending
 
@@ -10,14 +10,21 @@ promote()
 if wanted[2] then
     sweep()
 end
-local codes, lease_end = {}, NOW + wanted[1]
+local codes, lease_end, free = {}, NOW + wanted[1], wanted[3]
 for i, id in ipairs(cmsgpack.unpack(ARGV[2])) do
     local job = load(id)
     local waits = job and job.code == 'p' and find('-ro', job.held, 1, true)
-    if waits and #unpaused({ job.queue }) > 0 then
+    if waits and (#unpaused({ job.queue }) == 0 or (job.recovered and free <= 0)) then
+        if job.held == 'o' then -- its ticket is gone: the outbox shall name it again
+            unplace(job)
+            place(job, NOW)
+        end
+        codes[i] = 'p'
+    elseif waits then
         unplace(job)
         job.held = '-'
         if pass_gates(job) then
+            free = free - (job.recovered and 1 or 0)
             lend(job, lease_end)
             codes[i] = '!'
         else
