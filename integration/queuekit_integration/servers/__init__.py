@@ -12,6 +12,7 @@ from queuekit_integration.servers.ports import free_port
 from queuekit_integration.servers.postgres import Postgres
 from queuekit_integration.servers.process import ProcessServer
 from queuekit_integration.servers.providers import close_servers, server
+from queuekit_integration.servers.rabbitmq import RabbitMQ
 from queuekit_integration.servers.redis import Redis
 from queuekit_integration.servers.sqs import Roto
 
@@ -24,6 +25,7 @@ __all__ = [
     "Kind",
     "Postgres",
     "ProcessServer",
+    "RabbitMQ",
     "Redis",
     "Roto",
     "Server",

@@ -49,6 +49,8 @@ class Kind(ABC):
     """The image that its makers publish."""
     package: ClassVar[str]
     """Debian's package with the program."""
+    remembers_after: ClassVar[float] = 0.0
+    """Seconds after which a kill no longer makes it forget what it has just made; a kill waits for so long first."""
 
     @abstractmethod
     def program(self) -> str | None:

@@ -94,6 +94,7 @@ class ProcessServer(Server):
         """End all its processes at once."""
         if self._process is None:
             return
+        time.sleep(self.kind.remembers_after)
         self._await_end(end_tree(self.pid), how="by SIGKILL")
 
     def freeze(self) -> None:
@@ -120,7 +121,8 @@ class ProcessServer(Server):
 
     def close(self) -> None:
         """Kill it and remove its folder."""
-        self.kill()
+        if self._process is not None:
+            self._await_end(end_tree(self.pid), how="by SIGKILL")
         if self._own_folder:
             shutil.rmtree(self._folder)
 

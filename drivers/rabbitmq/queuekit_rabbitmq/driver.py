@@ -1,0 +1,599 @@
+"""The RabbitMQ driver's verbs."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from queuekit.contract import (
+    Again,
+    AmbiguousSend,
+    Clock,
+    Dead,
+    Delivery,
+    DispatchTimeout,
+    Done,
+    DriverError,
+    DriverRejected,
+    DriverUnavailable,
+    Extension,
+    Limits,
+    Message,
+    Outcome,
+    PartialSend,
+    Patience,
+    QueueClosed,
+    QueueCounts,
+    Released,
+    Settlement,
+    SystemClock,
+    Url,
+    Wakeup,
+)
+from queuekit_rabbitmq.broker import Broker
+from queuekit_rabbitmq.consumer import Consumer, Held
+from queuekit_rabbitmq.delays import longest, units_of
+from queuekit_rabbitmq.messages import (
+    attempts_of,
+    body_of,
+    dead_properties,
+    message_of,
+    properties_of,
+    refuse_fields,
+)
+from queuekit_rabbitmq.presence import Presence
+from queuekit_rabbitmq.publisher import Batch, Parcel, Publisher, Refusal, UnroutableError
+from queuekit_rabbitmq.session import Session
+from queuekit_rabbitmq.settings import Settings
+from queuekit_rabbitmq.topology import Names, lane_of
+
+if TYPE_CHECKING:
+    import pika
+    from pika.channel import Channel
+
+__all__ = ["RabbitMQDriver"]
+
+BATCH = 5000
+BODY_BYTES = 4 << 20
+PUSH_WINDOW = 16
+"""Messages beyond a claim's limit that the broker may push: each lane in use gets its whole share, rounded up."""
+LATE = 0.25
+"""Seconds by which a delay of many steps may be late beyond its unit: some milliseconds a step."""
+ANSWER = 10.0
+"""Seconds that the broker has to answer."""
+OLDEST = (3, 10)
+
+
+class Publishing:
+    """A session for publishing, with what it knows of the broker."""
+
+    def __init__(self, settings: Settings, names: Names) -> None:
+        self.session = Session(settings, role="publisher")
+        self.publisher = Publisher(self.session, window=settings.window)
+        self.broker = Broker(self.session, self.publisher, settings, names)
+        self.session.prepare = self.broker.prepare
+        self.session.on_lost = self.publisher.lose
+        self.session.start()
+
+
+class Lease:
+    """A delivery's receipt: the message and the session that it is lent on."""
+
+    __slots__ = ("consumer", "held", "session")
+
+    def __init__(self, session: Session, consumer: Consumer, held: Held) -> None:
+        self.session = session
+        self.consumer = consumer
+        self.held = held
+
+
+class RabbitMQDriver:
+    """Jobs in the queues of one virtual host: a transport, which carries and lends, and keeps no records.
+
+    A lease lasts as long as the connection that it was lent on. See `Settings` for what can be set.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, namespace: str = "queuekit", clock: Clock | None = None
+    ) -> None:
+        self.settings = settings or Settings()
+        self.namespace = namespace
+        self._clock: Clock = clock or SystemClock()
+        self._names = Names(namespace)
+        self._lock = threading.RLock()
+        self._publishing: Publishing | None = None
+        self._session: Session | None = None
+        self._consumer: Consumer | None = None
+        self._pid = os.getpid()
+        self._token = 0
+        self._closed = False
+        self.limits = Limits(
+            name="rabbitmq",
+            batch=BATCH,
+            body_bytes=BODY_BYTES,
+            longest_delay=longest(self.settings.delay_unit),
+            longest_lease=self.settings.consumer_timeout * 0.95,
+            resolution=self.settings.delay_unit + LATE,
+            keys=False,
+            limits=False,
+            unique_ids=False,
+            atomic=False,
+            lease_by="connection",
+            push_window=PUSH_WINDOW,
+        )
+
+    @classmethod
+    def from_url(cls, url: Url, *, namespace: str, clock: Clock | None = None) -> RabbitMQDriver:
+        """Build the driver for `amqp://user:password@host:port/vhost`."""
+        return cls(Settings.from_url(url), namespace=namespace, clock=clock)
+
+    # --------------------------------------------------------------------------------------------------------- life
+
+    def open(self) -> None:
+        """Connect and check the broker's version; see the contract."""
+        publishing = self._publish_session()
+        version = publishing.session.server.get("version", "")
+        if isinstance(version, bytes):
+            version = version.decode()
+        if _version(version) < OLDEST:
+            raise DriverRejected(f"RabbitMQ {version} is too old: 3.10 or newer is needed")
+
+    def close(self) -> None:
+        """Give back what nobody has claimed, and disconnect; what is lent goes back with the connection."""
+        with self._lock:
+            self._closed = True
+            publishing, session, consumer = self._publishing, self._session, self._consumer
+            self._publishing = self._session = self._consumer = None
+        if os.getpid() != self._pid:
+            return
+        if session is not None and consumer is not None:
+            if session.alive:
+                self._return(session, consumer, publishing, consumer.stop())
+            session.close()
+            consumer.wake()
+        if publishing is not None:
+            publishing.session.close()
+
+    def prepare(self, queues: Sequence[str]) -> None:
+        """Make the queues exist; see the contract."""
+        broker = self._publish_session().broker
+        for queue in queues:
+            broker.address(queue, lane_of(4), 0)
+
+    def _publish_session(self, patience: Patience | None = None) -> Publishing:
+        """Return a live session for publishing; connects, and blocks until that is done or patience has ended."""
+        with self._lock:
+            self._check()
+            publishing = self._publishing
+            if publishing is None or not publishing.session.alive:
+                publishing = self._publishing = Publishing(self.settings, self._names)
+        left = None if patience is None else patience.remaining()
+        if not publishing.session.ready(left):
+            assert patience is not None
+            patience.check()
+        return publishing
+
+    def _consume_session(self) -> tuple[Session, Consumer]:
+        with self._lock:
+            self._check()
+            if self._session is None or not self._session.alive or self._consumer is None:
+                self._session = session = Session(self.settings, role="consumer")
+                self._consumer = Consumer(session, give_back=self._return_later)
+                session.prepare = self._prepared(self._consumer)
+                session.start()
+            session, consumer = self._session, self._consumer
+        session.ready(None)
+        return session, consumer
+
+    def _prepared(self, consumer: Consumer) -> Callable[[Channel, Callable[[], None]], None]:
+        """Return what a consuming session does with its channel first."""
+        presence = Presence(self._names, on_lane=self._note_lane, held=consumer.held)
+
+        def prepare(channel: Channel, ready: Callable[[], None]) -> None:
+            consumer.prepare(channel)
+            presence.prepare(channel, ready)
+
+        return prepare
+
+    def _note_lane(self, queue: str, lane: str) -> None:
+        """Lend from a lane that somebody has made; on the I/O thread."""
+        publishing, consumer = self._publishing, self._consumer
+        if publishing is not None and consumer is not None and lane not in publishing.broker.lanes(queue):
+            publishing.broker.note_lane(queue, lane)
+            consumer.wake()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise QueueClosed("the queue was closed")
+        if os.getpid() != self._pid:
+            # Threads and their connections stay with the parent of a fork.
+            self._pid = os.getpid()
+            self._publishing = self._session = self._consumer = None
+
+    # ------------------------------------------------------------------------------------------------------ sending
+
+    def send(self, messages: Sequence[Message], *, patience: Patience | None = None) -> None:
+        """Publish with confirms; see the contract."""
+        for message in messages:
+            refuse_fields(message)
+        publishing = self._publish_session(patience)
+        parcels = self._parcels(publishing.broker, messages)
+        if patience is not None:
+            patience.check()
+        batch = self._published(publishing, parcels, patience)
+        if len(batch.accepted) == len(messages):
+            return
+        self._resend_returned(publishing, messages, batch, patience)
+        _report(messages, batch)
+
+    def _parcels(self, broker: Broker, messages: Iterable[Message]) -> list[Parcel]:
+        wall = self._clock.time()
+        parcels: list[Parcel] = []
+        plain: dict[str, tuple[str, str]] = {}
+        for message in messages:
+            if message.delay or message.at is not None or message.priority != 4:
+                delay = message.delay if message.at is None else max(message.delay, message.at - wall)
+                address = broker.address(message.queue, lane_of(message.priority), self._units(delay))
+            else:
+                address = plain.get(message.queue) or plain.setdefault(
+                    message.queue, broker.address(message.queue, lane_of(4), 0)
+                )
+            parcels.append((*address, properties_of(message), body_of(message)))
+        return parcels
+
+    def _units(self, delay: float) -> int:
+        return units_of(delay, self.settings.delay_unit) if delay > 0 else 0
+
+    def _published(self, publishing: Publishing, parcels: Sequence[Parcel], patience: Patience | None) -> Batch:
+        batch = publishing.publisher.publish(parcels)
+        left = None if patience is None else patience.remaining()
+        timeout = self.settings.confirm_timeout if left is None else left
+        if not batch.wait(timeout):
+            publishing.publisher.withdraw(batch, self._late(publishing.session, patience))
+        return batch
+
+    def _late(self, session: Session, patience: Patience | None) -> Refusal:
+        why = f"RabbitMQ takes no messages at the moment: {session.blocked}" if session.blocked else "no confirm came"
+        if patience is not None:
+            return DispatchTimeout(f"the dispatch's time ran out before anything was sent: {why}")
+        return DriverUnavailable(f"{why} within {self.settings.confirm_timeout} s; nothing was sent")
+
+    def _resend_returned(
+        self, publishing: Publishing, messages: Sequence[Message], batch: Batch, patience: Patience | None
+    ) -> None:
+        """Send what had no queue once more after making the queue again: it was deleted, and nothing was stored."""
+        returned = [index for index, error in batch.errors.items() if isinstance(error, UnroutableError)]
+        if not returned or not publishing.session.alive:
+            return
+        for index in returned:
+            publishing.broker.forget(messages[index].queue)
+        again = self._published(
+            publishing, self._parcels(publishing.broker, [messages[index] for index in returned]), patience
+        )
+        for position, index in enumerate(returned):
+            batch.states[index] = again.states[position]
+            batch.errors.pop(index)
+            if position in again.errors:
+                batch.errors[index] = again.errors[position]
+
+    # ------------------------------------------------------------------------------------------------------ lending
+
+    def claim(
+        self,
+        queues: Sequence[str],
+        *,
+        limit: int,
+        lease: float,
+        free: int | None = None,
+        recover: bool = True,
+        wait: float = 0.0,
+        wakeup: Wakeup | None = None,
+    ) -> list[Delivery]:
+        """Lend messages; see the contract.
+
+        `lease` bounds nothing here, and `recover` need not be asked: a lost connection has ended its leases for good.
+        """
+        del lease, recover
+        session, consumer = self._consume_session()
+        lanes = self._lanes(consumer, queues)
+        recovered = limit if free is None else free
+        found = consumer.take(lanes, limit=limit, recovered=recovered)
+        if not found and wait > 0:
+            found = self._wait(session, consumer, lanes, limit, recovered, wait, wakeup or Wakeup())
+        elif not found or len(found) < recovered:
+            silent = [lane for lane in lanes if not consumer.pushed(lane[1])]
+            if silent:
+                found += consumer.fetch(silent, limit=limit - len(found), timeout=ANSWER)
+        return [self._delivery(session, consumer, held) for held in found]
+
+    def _wait(
+        self,
+        session: Session,
+        consumer: Consumer,
+        lanes: Sequence[tuple[str, str]],
+        limit: int,
+        recovered: int,
+        wait: float,
+        wakeup: Wakeup,
+    ) -> list[Held]:
+        end = self._clock.monotonic() + wait
+        consumer.add_waiter(wakeup)
+        try:
+            consumer.subscribe(lanes, want=limit + consumer.lent)
+            while True:
+                found = consumer.take(lanes, limit=limit, recovered=recovered)
+                left = end - self._clock.monotonic()
+                if found or left <= 0 or wakeup.is_set():
+                    return found
+                if not session.alive:
+                    raise DriverUnavailable(str(session.error))
+                self._clock.wait(wakeup, left)
+                if wakeup.is_set():
+                    return consumer.take(lanes, limit=limit, recovered=recovered)
+        finally:
+            consumer.remove_waiter(wakeup)
+
+    def _lanes(self, consumer: Consumer, queues: Sequence[str]) -> list[tuple[str, str]]:
+        """Return queue and lane's name for everything to lend from, in order.
+
+        The broker is asked once a session for lanes that exist; of those that come later the session is told.
+        """
+        broker = self._publish_session().broker
+        lanes: list[tuple[str, str]] = []
+        for queue in queues:
+            if queue not in consumer.looked or not broker.lanes(queue):
+                broker.look_for_lanes(queue)
+                consumer.looked.add(queue)
+            lanes += [(queue, self._names.lane(queue, lane)) for lane in broker.lanes(queue)]
+        return lanes
+
+    def exchange(
+        self,
+        outcomes: Sequence[Outcome],
+        queues: Sequence[str],
+        *,
+        limit: int,
+        lease: float,
+        free: int | None = None,
+        recover: bool = True,
+    ) -> tuple[list[Settlement], list[Delivery]]:
+        """Settle, and lend what the broker has pushed meanwhile; see the contract."""
+        settlements = self.settle(outcomes)
+        return settlements, self.claim(queues, limit=limit, lease=lease, free=free, recover=recover)
+
+    def _delivery(self, session: Session, consumer: Consumer, held: Held) -> Delivery:
+        message = message_of(held.queue, held.properties, held.body)
+        earlier, lent = attempts_of(held.properties, redelivered=held.redelivered)
+        return Delivery(
+            message=message,
+            token=self._next_token(),
+            attempt=earlier + lent + 1,
+            recovered=lent > 0,
+            receipt=Lease(session, consumer, held),
+        )
+
+    def _next_token(self) -> int:
+        self._token = token = max(self._token + 1, time.time_ns())
+        return token
+
+    # ------------------------------------------------------------------------------------------------------ settling
+
+    def settle(self, outcomes: Sequence[Outcome]) -> list[Settlement]:
+        """Publish what follows, await its confirms, then acknowledge; see the contract."""
+        answers: list[Settlement] = []
+        applied: list[Outcome] = []
+        with self._lock:
+            for outcome in outcomes:
+                lease: Lease = outcome.delivery.receipt
+                if lease.held.settled:
+                    answers.append("already_settled")
+                elif not lease.session.alive:
+                    answers.append("lost")
+                else:
+                    lease.held.settled = True
+                    answers.append("applied")
+                    applied.append(outcome)
+        if applied:
+            lost = self._apply(applied)
+            if lost:
+                answers = [
+                    "lost" if answer == "applied" and outcome.delivery.receipt.session in lost else answer
+                    for answer, outcome in zip(answers, outcomes, strict=True)
+                ]
+        return answers
+
+    def _apply(self, outcomes: Sequence[Outcome]) -> set[Session]:
+        """Publish and acknowledge; return the sessions that were lost before the broker had seen it."""
+        try:
+            self._publish_followers(outcomes)
+        except BaseException:
+            for outcome in outcomes:
+                outcome.delivery.receipt.held.settled = False
+            raise
+        lost: set[Session] = set()
+        for lease, held in _by_session(outcomes):
+            try:
+                lease.consumer.acknowledge(held, timeout=ANSWER)
+            except DriverUnavailable:
+                lease.session.close()  # whatever it is that does not answer, the broker must not think that we hold these
+                lost.add(lease.session)
+        return lost
+
+    def _publish_followers(self, outcomes: Sequence[Outcome]) -> None:
+        if all(type(outcome) is Done and not outcome.follow_ups for outcome in outcomes):
+            return
+        publishing = self._publish_session()
+        parcels: list[Parcel] = []
+        for outcome in outcomes:
+            parcels += self._parcels(publishing.broker, outcome.follow_ups)
+            parcels += self._successors(publishing.broker, outcome)
+        if not parcels:
+            return
+        batch = self._published(publishing, parcels, None)
+        if len(batch.accepted) < len(parcels):
+            error = next(iter(batch.errors.values()), None)
+            for outcome in outcomes:
+                publishing.broker.forget(outcome.delivery.message.queue)
+            raise DriverUnavailable(f"what follows from settled jobs could not be sent, so they stay open: {error}")
+
+    def _successors(self, broker: Broker, outcome: Outcome) -> list[Parcel]:
+        """Return what takes the place of the message that is acknowledged."""
+        delivery = outcome.delivery
+        message = delivery.message
+        match outcome:
+            case Again(delay=delay, successor=successor):
+                heir = successor or message
+                address = broker.address(message.queue, lane_of(message.priority), self._units(delay))
+                return [(*address, properties_of(heir, delivery.attempt), body_of(heir))]
+            case Released(delay=delay, successor=successor):
+                heir = successor or message
+                units = self._units(delay)
+                lane = lane_of(message.priority)
+                address = broker.address(message.queue, lane, units) if units else broker.back(message.queue)
+                return [(*address, properties_of(heir, delivery.attempt - 1), body_of(heir))]
+            case Dead() if message.retain != 0:
+                broker.need_lane(message.queue, lane_of(4))
+                dead = dead_properties(outcome, message, delivery.attempt)
+                return [("", self._names.dead(message.queue), dead, body_of(message))]
+            case _:
+                return []
+
+    def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Extension]:
+        """Say which leases still stand: those whose connection does. Nothing is to be renewed."""
+        del lease
+        return [
+            Extension(held=d.receipt.session.alive and not d.receipt.held.settled and not self._overdue(d))
+            for d in deliveries
+        ]
+
+    def _overdue(self, delivery: Delivery) -> bool:
+        """Hand a job on that has been held for as long as the broker allows, before that costs the whole channel."""
+        held: Held = delivery.receipt.held
+        longest_lease = self.limits.longest_lease
+        assert longest_lease is not None
+        if time.monotonic() - held.came < longest_lease:
+            return False
+        self.settle([Again(delivery)])
+        return True
+
+    # -------------------------------------------------------------------------------------------------- giving back
+
+    def _return_later(self, found: list[Held]) -> None:
+        """Give back without holding the I/O thread up, which serves the confirms this waits for."""
+        session, consumer, publishing = self._session, self._consumer, self._publishing
+        if found and session is not None and consumer is not None:
+            arguments = (session, consumer, publishing, found)
+            threading.Thread(target=self._return, args=arguments, name="queuekit-amqp-return", daemon=True).start()
+
+    def _return(
+        self, session: Session, consumer: Consumer, publishing: Publishing | None, found: Sequence[Held]
+    ) -> None:
+        """Give back what nobody has claimed: a successor before all others, then the acknowledgement."""
+        if not found:
+            return
+        try:
+            assert publishing is not None
+            parcels: list[Parcel] = []
+            for held in found:
+                message = message_of(held.queue, held.properties, held.body)
+                earlier, lent = attempts_of(held.properties, redelivered=held.redelivered)
+                parcels.append((*publishing.broker.back(held.queue), properties_of(message, earlier + lent), held.body))
+            batch = publishing.publisher.publish(parcels)
+            if batch.wait(ANSWER) and len(batch.accepted) == len(parcels):
+                consumer.acknowledge(found, timeout=ANSWER)
+                return
+        except DriverError:
+            pass
+        session.close()  # with the connection everything goes back at once, each with a hand-out counted
+
+    # -------------------------------------------------------------------------------------------------------- features
+
+    def count(self, queues: Sequence[str] | None = None) -> list[QueueCounts]:
+        """Count by passive declarations, and by asking every process that lends; see the contract.
+
+        Not of one instant: while nothing seems to be left it looks twice. Without `queues`, those that this driver has used.
+        A process that does not answer within a second counts as one running job of the first queue.
+        """
+        broker = self._publish_session().broker
+        names = list(broker.queues if queues is None else queues)
+        depths = self._depths(broker, names)
+        running, silent = broker.running()
+        if not running and not any(depths[queue].pending for queue in names):
+            depths = self._depths(broker, names)
+        if names:
+            running[names[0]] += silent
+        return [
+            QueueCounts(
+                queue=queue,
+                pending=depths[queue].pending,
+                scheduled=depths[queue].scheduled,
+                running=running[queue],
+                failed=depths[queue].failed,
+            )
+            for queue in names
+        ]
+
+    def _depths(self, broker: Broker, queues: Sequence[str]) -> dict[str, QueueCounts]:
+        """Return how many jobs are pending, scheduled and failed, by queue; makes again what was deleted."""
+        try:
+            return {queue: self._depth(broker, queue) for queue in queues}
+        except DriverRejected:
+            for queue in queues:
+                broker.forget(queue)
+            return {queue: self._depth(broker, queue) for queue in queues}
+
+    def _depth(self, broker: Broker, queue: str) -> QueueCounts:
+        lanes = [self._names.lane(queue, lane) for lane in broker.look_for_lanes(queue)]
+        steps = broker.steps(queue)
+        dead = self._names.dead(queue)
+        depths = broker.depths([*lanes, *steps, dead])
+        return QueueCounts(
+            queue=queue,
+            pending=sum(depths[name] for name in lanes),
+            scheduled=sum(depths[name] for name in steps),
+            failed=depths[dead],
+        )
+
+    def purge(self, queue: str) -> int:
+        """Delete what waits; see the contract."""
+        broker = self._publish_session().broker
+        lanes = [self._names.lane(queue, lane) for lane in broker.look_for_lanes(queue)]
+        return broker.purge([*lanes, *broker.steps(queue)])
+
+    def native(self) -> pika.SelectConnection:
+        """Return pika's connection for publishing; it belongs to its I/O thread (`ioloop.add_callback_threadsafe`)."""
+        return self._publish_session().session.connection
+
+
+def _by_session(outcomes: Sequence[Outcome]) -> list[tuple[Lease, list[Held]]]:
+    groups: dict[int, tuple[Lease, list[Held]]] = {}
+    for outcome in outcomes:
+        lease: Lease = outcome.delivery.receipt
+        groups.setdefault(id(lease.session), (lease, []))[1].append(lease.held)
+    return list(groups.values())
+
+
+def _report(messages: Sequence[Message], batch: Batch) -> None:
+    """Raise what a batch that was not accepted whole amounts to."""
+    failed = {messages[index].id: error for index, error in batch.errors.items()}
+    unknown = batch.unknown
+    if not failed and not unknown:
+        return
+    error: Any = next(iter(failed.values()), None)
+    if len(failed) == len(messages):
+        raise type(error)(str(error))
+    if len(unknown) == len(messages):
+        raise AmbiguousSend("RabbitMQ did not confirm what was sent: it may or may not have it")
+    raise PartialSend(
+        f"{len(batch.accepted)} of {len(messages)} messages were confirmed",
+        accepted=[messages[index].id for index in batch.accepted],
+        failed=failed,
+        unknown={messages[i].id: AmbiguousSend("RabbitMQ did not confirm it") for i in unknown},
+    )
+
+
+def _version(text: Any) -> tuple[int, ...]:
+    return tuple(int(part) for part in str(text).split(".")[:2] if part.isdecimal())

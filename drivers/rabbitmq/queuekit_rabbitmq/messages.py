@@ -1,0 +1,97 @@
+"""Messages as AMQP carries them: the body as it is, everything else in properties and headers."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import pika
+
+from queuekit.contract import Dead, Message, UnsupportedError
+
+__all__ = ["body_of", "dead_properties", "message_of", "properties_of", "refuse_fields"]
+
+PERSISTENT = 2
+ATTEMPTS, PRIORITY, TAGS, RETAIN, REASON, STATE, ERROR = (
+    f"queuekit-{name}" for name in ("attempts", "priority", "tags", "retain", "reason", "state", "error")
+)
+DELIVERIES = "x-delivery-count"
+"""Set by quorum queues: how often a message was handed out and came back."""
+_ABSENT = ("key", "concurrency", "rate", "unique")
+
+
+def refuse_fields(message: Message) -> None:
+    """Raise for what a message asks for and no queue of RabbitMQ can do."""
+    for name in _ABSENT:
+        if getattr(message, name) is not None:
+            feature = "rate_limit" if name == "rate" else name
+            remedy = 'pair it with a store, as in Queue("amqp://…", store="redis://…"), or leave the option out'
+            text = f"the rabbitmq driver cannot honour {feature}: {remedy}"
+            raise UnsupportedError(text, driver="rabbitmq", feature=feature, remedy=remedy)
+
+
+def body_of(message: Message) -> bytes:
+    """Return the body's bytes, also of one that was no UTF-8 when it came."""
+    return message.body.encode("utf-8", "surrogateescape")
+
+
+def properties_of(message: Message, attempts: int = 0) -> pika.BasicProperties:
+    """Describe a message; `attempts` were made under earlier messages of the same job."""
+    headers: dict[str, Any] = {}
+    if attempts:
+        headers[ATTEMPTS] = attempts
+    if message.priority != 4:
+        headers[PRIORITY] = message.priority
+    if message.tags:
+        headers[TAGS] = list(message.tags)
+    if message.retain is not None:
+        headers[RETAIN] = str(message.retain)
+    return pika.BasicProperties(
+        delivery_mode=PERSISTENT, message_id=message.id, type=message.type, headers=headers or None
+    )
+
+
+def dead_properties(outcome: Dead, message: Message, attempts: int) -> pika.BasicProperties:
+    """Describe a message that ends in the queue of failed jobs."""
+    properties = properties_of(message, attempts)
+    headers = properties.headers or {}
+    headers[REASON] = outcome.reason
+    headers[STATE] = outcome.state
+    if outcome.error is not None:
+        headers[ERROR] = msgspec.json.encode(outcome.error).decode()
+    properties.headers = headers
+    return properties
+
+
+def message_of(queue: str, properties: pika.BasicProperties, body: bytes) -> Message:
+    """Read a message; one that queuekit did not write gets a fresh id."""
+    text = body.decode("utf-8", "surrogateescape")
+    headers = properties.headers
+    if not headers:
+        return Message(properties.message_id or str(uuid.uuid4()), queue, properties.type or "", text)
+    return Message(
+        properties.message_id or str(uuid.uuid4()),
+        queue,
+        properties.type or "",
+        text,
+        priority=_whole(headers, PRIORITY, 4),
+        tags=tuple(str(tag) for tag in headers.get(TAGS) or ()),
+        retain=None if RETAIN not in headers else float(headers[RETAIN]),
+    )
+
+
+def attempts_of(properties: pika.BasicProperties, *, redelivered: bool) -> tuple[int, int]:
+    """Return how many attempts earlier messages of the job had, and how often this one was lent before.
+
+    A classic queue knows of the latter only whether it was at all.
+    """
+    headers = properties.headers or {}
+    lent = _whole(headers, DELIVERIES, 1 if redelivered and DELIVERIES not in headers else 0)
+    return _whole(headers, ATTEMPTS, 0), lent
+
+
+def _whole(headers: Mapping[str, Any], name: str, default: int) -> int:
+    value = headers.get(name)
+    return value if isinstance(value, int) else default

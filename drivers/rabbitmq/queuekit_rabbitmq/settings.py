@@ -1,0 +1,131 @@
+"""Where the broker is and how to use it: the address's parts and options, checked once."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from typing import Any
+
+import pika
+
+from queuekit.contract import ConfigurationError, Url
+
+__all__ = ["Settings"]
+
+PORT, TLS_PORT = 5672, 5671
+OPTIONS = {
+    "hosts",
+    "heartbeat",
+    "queue_type",
+    "delivery_limit",
+    "consumer_timeout",
+    "delay_unit",
+    "window",
+    "connect_timeout",
+    "confirm_timeout",
+    "cafile",
+    "certfile",
+    "keyfile",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the driver reaches and uses a broker."""
+
+    hosts: tuple[tuple[str, int], ...] = (("localhost", PORT),)
+    """Nodes of one cluster; they are tried in this order."""
+    vhost: str = "/"
+    user: str = "guest"
+    password: str = field(default="guest", repr=False)
+    tls: bool = False
+    cafile: str | None = None
+    """Trusted certificates; None: the system's."""
+    certfile: str | None = None
+    """The client's own certificate, and `keyfile` its key."""
+    keyfile: str | None = None
+    heartbeat: int = 15
+    """Seconds; a peer that is silent for two of them is taken for dead, so a dead worker's jobs run again within 45 s."""
+    queue_type: str = "quorum"
+    """`quorum` (replicated, counts deliveries) or `classic`."""
+    delivery_limit: int = 100
+    """Deliveries after which the broker itself sets a message of a quorum queue aside: whatever else fails, poison ends."""
+    consumer_timeout: float = 1800.0
+    """What the broker's `consumer_timeout` is set to, in seconds: it closes the channel of a handler that runs longer."""
+    delay_unit: float = 0.05
+    """Seconds of the finest step of a delay; delays are rounded up to it."""
+    window: int = 1000
+    """Publishes that may wait for their confirms at once."""
+    connect_timeout: float = 5.0
+    confirm_timeout: float = 30.0
+    """Seconds that a `send` without patience of its own waits for confirms."""
+
+    def __post_init__(self) -> None:
+        if self.queue_type not in {"quorum", "classic"}:
+            raise ConfigurationError(f"queue_type={self.queue_type!r} is refused: give 'quorum' or 'classic'")
+        for name in ("heartbeat", "delivery_limit", "consumer_timeout", "delay_unit", "window", "connect_timeout"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name}={getattr(self, name)!r} is refused: give a number above 0")
+
+    @classmethod
+    def from_url(cls, url: Url) -> Settings:
+        """Read an address: `amqp://user:password@host:port/vhost?heartbeat=15`; more nodes as `hosts=b:5672,c:5672`."""
+        url.refuse_unknown(OPTIONS)
+        tls = url.scheme == "amqps"
+        port = TLS_PORT if tls else PORT
+        first = (url.host or "localhost", url.port or port)
+        others = [_host(text, port) for text in url.options.get("hosts", "").split(",") if text]
+        return cls(
+            hosts=(first, *others),
+            vhost=url.path[1:] or "/",
+            user="guest" if url.user is None else url.user,
+            password="guest" if url.password is None else url.password,
+            tls=tls,
+            **_options(url),
+        )
+
+    def parameters(self, host: str, port: int, *, role: str) -> pika.ConnectionParameters:
+        """Return pika's description of a connection to one node."""
+        return pika.ConnectionParameters(
+            host=host,
+            port=port,
+            virtual_host=self.vhost,
+            credentials=pika.PlainCredentials(self.user, self.password),
+            heartbeat=self.heartbeat,
+            connection_attempts=1,
+            socket_timeout=self.connect_timeout,
+            stack_timeout=self.connect_timeout,
+            ssl_options=self._ssl(host) if self.tls else None,
+            client_properties={"connection_name": f"queuekit {role}", "product": "queuekit"},
+        )
+
+    def _ssl(self, host: str) -> pika.SSLOptions:
+        context = ssl.create_default_context(cafile=self.cafile)
+        if self.certfile is not None:
+            context.load_cert_chain(self.certfile, self.keyfile)
+        return pika.SSLOptions(context, host)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{host}:{port}" for host, port in self.hosts) + f" (virtual host {self.vhost})"
+
+
+def _host(text: str, port: int) -> tuple[str, int]:
+    host, _, number = text.partition(":")
+    return host, int(_number("hosts", number, int)) if number else port
+
+
+def _options(url: Url) -> dict[str, Any]:
+    kinds: dict[str, Any] = {"heartbeat": int, "delivery_limit": int, "window": int}
+    kinds |= dict.fromkeys(("consumer_timeout", "delay_unit", "connect_timeout", "confirm_timeout"), float)
+    found: dict[str, Any] = {}
+    for name, text in url.options.items():
+        if name != "hosts":
+            found[name] = _number(name, text, kinds[name]) if name in kinds else text
+    return found
+
+
+def _number(name: str, text: str, kind: type[int | float]) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ConfigurationError(f"{name}={text!r} is refused: give a number") from None

@@ -1,0 +1,143 @@
+"""The harness of the RabbitMQ driver: cells are told apart by namespace, and time is the broker's own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import pika
+
+from queuekit.clock import VirtualClock
+from queuekit.contract import Done, Driver, DriverError, DriverRejected, DriverUnavailable
+from queuekit.drivers import connect
+from queuekit_integration.expectations import Expectation, Weaker
+from queuekit_integration.harness import Harness, wait_until
+from queuekit_integration.harnesses.served import ServedHarness
+from queuekit_integration.harnesses.sqs import PassingClock
+from queuekit_integration.servers import Kind, ProcessServer, RabbitMQ, free_port
+from queuekit_integration.servers.rabbitmq import rabbitmqctl
+from queuekit_integration.weaker import ids_are_not_unique
+
+__all__ = ["RabbitMQHarness"]
+
+UNIT = 0.01
+"""The delay ladder's finest step in tests, in seconds."""
+
+
+def leases_end_with_their_connection(h: Harness) -> None:
+    """Show when a lease ends: not by time, but with the connection of whoever holds it, and then at once."""
+    one, two = h.driver(), h.driver()
+    one.send([h.message()])
+    held = h.claim_one(one, lease=0.1)
+    h.advance(0.3)
+    assert two.claim(["default"], limit=1, lease=10) == [], "time ended a lease"
+    assert one.extend([held], lease=0.1)[0].held
+    one.close()
+    [again] = wait_until(lambda: two.claim(["default"], limit=1, lease=10), "the job to come back", seconds=5)
+    assert (again.message.id, again.attempt, again.recovered) == (held.message.id, 2, True)
+    assert again.token != held.token
+    assert two.settle([Done(again)]) == ["applied"]
+
+
+def the_oldest_age_is_unknown(h: Harness) -> None:
+    """Show what is told of waiting jobs: how many there are."""
+    driver: Any = h.driver()
+    driver.send([h.message()])
+    h.advance(0.2)
+    [counts] = driver.count(["default"])
+    assert (counts.pending, counts.oldest_ready_age) == (1, None)
+
+
+def delays_are_real(h: Harness) -> None:
+    """Let delays really pass: none is early, a short one does not wait behind a long one, and each ends within the resolution."""
+    driver = h.driver()
+    begin = time.monotonic()
+    driver.send([h.message(str(delay), delay=delay) for delay in (1.0, 0.3, 30 * 86_400.0)])
+    came: list[float] = []
+    for delay in (0.3, 1.0):
+        [found] = wait_until(lambda: driver.claim(["default"], limit=5, lease=60), f"the delay of {delay} s", seconds=5)
+        came.append(time.monotonic() - begin)
+        assert found.message.body == str(delay)
+        assert delay <= came[-1] <= delay + driver.limits.resolution + 1.0, f"a delay of {delay} s ended after {came}"
+    assert driver.claim(["default"], limit=5, lease=60) == []
+
+
+@dataclass
+class RabbitMQHarness(ServedHarness):
+    """The RabbitMQ driver on this process's own node."""
+
+    name: str = "rabbitmq"
+    kind: ClassVar[Kind] = RabbitMQ()
+    clock: VirtualClock = field(default_factory=PassingClock)
+    virtual: ClassVar[bool] = False
+    silence: ClassVar[float] = 30.0
+    without: ClassVar[Mapping[str, Weaker]] = {
+        "lease": Weaker(
+            "a lease ends with its holder's connection, at once, and not by time",
+            shown_by=leases_end_with_their_connection,
+        ),
+        "unique_ids": Weaker(
+            "a second dispatch with the id of an earlier one is a job of its own", shown_by=ids_are_not_unique
+        ),
+        "virtual_time": Weaker(
+            "the broker's clock is nobody's to move: a delay of a second is watched in real time",
+            shown_by=delays_are_real,
+        ),
+    }
+    expectations: ClassVar[Mapping[str, Expectation]] = {}
+
+    def address(self, url: str) -> str:
+        """Ask for a fine ladder."""
+        return f"{url}?delay_unit={UNIT}"
+
+    def make_driver(self, *, virtual: bool) -> Driver:  # noqa: ARG002 - time is always real here
+        """Build the driver from the address, as a user does."""
+        return connect(self.url(), namespace=self.namespace, clock=None)
+
+    def client(self) -> pika.BlockingConnection:
+        """Return a client of the broker, past the driver under test."""
+        return pika.BlockingConnection(pika.URLParameters(self.server.url()))
+
+    def write_garbage(self, body: bytes) -> None:
+        """Publish a body past the driver."""
+        connection = self.client()
+        connection.channel().basic_publish("", f"{self.namespace}:default", body)
+        connection.close()
+
+    def troubles(self) -> Generator[tuple[str, Callable[[], object], type[DriverError]]]:
+        """Refuse the password, the virtual host, the port and a queue that is there already, but otherwise."""
+        host = f"{self.server.host}:{self.server.port}"
+        for name, address, kind in (
+            ("wrong password", f"amqp://guest:wrong@{host}/%2F", DriverRejected),
+            ("no such virtual host", f"amqp://guest:guest@{host}/nowhere", DriverRejected),
+            ("nobody listens", f"amqp://guest:guest@127.0.0.1:{free_port()}/%2F", DriverUnavailable),
+        ):
+            yield name, connect(address, namespace=self.namespace, clock=None).open, kind
+        other = connect(f"{self.url()}&delivery_limit=7", namespace=self.namespace, clock=None)
+        self.make_driver(virtual=False).prepare(["default"])
+        self._drivers.append(other)
+        yield "other arguments", lambda: other.prepare(["default"]), DriverRejected
+
+    def close(self) -> None:
+        """End what this cell started, and delete what it made in the broker."""
+        super().close()
+        if self._server is not None:
+            self._remove()
+
+    def _remove(self) -> None:
+        connection = self.client()
+        channel = connection.channel()
+        for name in self._listed("queues"):
+            channel.queue_delete(name)
+        for name in self._listed("exchanges"):
+            channel.exchange_delete(name)
+        connection.close()
+
+    def _listed(self, what: str) -> list[str]:
+        """Return the names that this cell has made; those of a server that is not ours cannot be listed, and stay."""
+        if not isinstance(self.server, ProcessServer):
+            return []
+        names = rabbitmqctl(self.server, f"list_{what}", "name").split()
+        return [name for name in names if name.startswith(f"{self.namespace}:")]
