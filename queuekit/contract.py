@@ -544,6 +544,8 @@ class Record(Struct, frozen=True, kw_only=True):
     result_error: str | None = None
     cancel_requested: bool = False
     token: Token | None = None
+    message: Message | None = None
+    """All that was stored, as it would be lent: to send the job elsewhere."""
 
 
 class Query(Struct, frozen=True, kw_only=True):

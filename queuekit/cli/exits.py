@@ -39,7 +39,7 @@ MEANINGS = {
     FAILED: "wait: at least one of the jobs failed or was cancelled; doctor: a promise does not hold as documented",
     USAGE: "the command line or the app is wrong; the message says what to change",
     UNAVAILABLE: "the backend cannot be reached or refuses",
-    TIMED_OUT: "wait: jobs were unfinished when the time was up",
+    TIMED_OUT: "wait: jobs were unfinished when the time was up; move: jobs are left in the source",
     NOTHING: "wait: there are no such jobs",
     RECYCLED: "a worker's child reached --max-jobs or --max-memory (it is replaced)",
     RELOADED: "a worker's child saw a changed file (it is replaced)",

@@ -37,6 +37,7 @@ def parser() -> ArgumentParser:
     _command(commands, "drivers", "show", "show which backends can be used here", app=False)
     _doctor(_command(commands, "doctor", "doctor", "say what the backend's settings promise", app=False))
     _wait(_command(commands, "wait", "wait", "block until jobs have ended, and say how"))
+    _move(_command(commands, "move", "move", "move waiting and delayed jobs to another backend", app=False))
     return top
 
 
@@ -96,6 +97,17 @@ def _jobs(made: ArgumentParser) -> None:
 def _wait(made: ArgumentParser) -> None:
     _filters(made)
     made.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="give up after so long (never)")
+
+
+def _move(made: ArgumentParser) -> None:
+    add = made.add_argument
+    add("source", metavar="FROM", help="the URL, or app:queue, of the backend that the jobs are in")
+    add("target", metavar="TO", help="the URL, or app:queue, of the one that they go to")
+    add(
+        "--queue", action="append", type=_name, metavar="NAME", help="only this queue; may be given several times (all)"
+    )
+    add("--namespace", default="queuekit", type=_name, metavar="NAME", help="of both, where URLs are given (queuekit)")
+    add("--timeout", type=_seconds, default=60.0, metavar="SECONDS", help="wait so long for running jobs (60)")
 
 
 def _filters(made: ArgumentParser) -> None:

@@ -94,4 +94,5 @@ class Job:
             result_error=self.result_error,
             cancel_requested=self.cancel,
             token=self.token or None,
+            message=message,
         )

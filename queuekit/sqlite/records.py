@@ -80,4 +80,5 @@ def record_of(row: tuple[Any, ...]) -> Record:
         result_error=result_error,
         cancel_requested=bool(cancel),
         token=token,
+        message=message_of(id, queue, type_, body, extra, rank),
     )

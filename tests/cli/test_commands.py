@@ -287,3 +287,41 @@ def test_doctor_names_the_feature_that_a_driver_lacks(capsys: pytest.CaptureFixt
 def test_doctor_on_a_backend_that_is_not_there(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("doctor", f"sqlite:///{here}/no/jobs.db") == UNAVAILABLE
     assert "does not exist" in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------------------------------------- the move
+
+
+def test_move_brings_what_waits_to_another_file_and_says_so(
+    queue: Queue, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue.dispatch_many([Job("app.add", {"a": n, "b": 1}) for n in range(450)])
+    queue.dispatch(Job("app.add", {"a": 1, "b": 1}, delay=60, queue="other"))
+    target = f"sqlite:///{here}/there.db"
+    assert run("move", "app:queue", target) == OK
+    out = capsys.readouterr().out
+    assert "queue default: 450 jobs moved; the queue stays paused" in out
+    assert "queue other: 1 job moved" in out
+    queue.dispatch(Job("app.add", {"a": 2, "b": 1}))  # an application that was not switched over yet
+    assert run("move", "app:queue", target, "--json") == OK
+    [found] = json.loads(capsys.readouterr().out)
+    assert found == {"queue": "default", "moved": 1, "left": 0, "paused": True}
+    with Queue(target) as there:
+        depths = {counts.queue: (counts.pending, counts.scheduled) for counts in there.stats().queues}
+    assert depths == {"default": (451, 0), "other": (0, 1)}
+
+
+def test_move_says_what_is_left_running(queue: Queue, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    queue.dispatch(Job("app.add", {"a": 1, "b": 1}))
+    [_running] = queue.driver.claim(["default"], limit=1, lease=60)
+    assert run("move", "app:queue", f"sqlite:///{here}/there.db", "--timeout", "0") == TIMED_OUT
+    assert "0 jobs moved; 1 left (running, or not due): run it again later" in capsys.readouterr().out
+
+
+def test_move_refuses_what_the_target_cannot_honour_and_leaves_it(
+    queue: Queue, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue.dispatch(Job("app.add", {"a": 1, "b": 1}, key="k"))
+    assert run("move", "app:queue", "null://") == USAGE
+    assert "has a key, which null cannot honour" in capsys.readouterr().err
+    assert queue.stats().pending == 1

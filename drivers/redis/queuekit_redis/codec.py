@@ -327,6 +327,7 @@ def record_of(
         result_error=result_error,
         cancel_requested=cancel,
         token=int(token) or None,
+        message=message,
     )
 
 
