@@ -395,6 +395,14 @@ class Harness:
         wait_until(lambda: not _unfinished(queue), "every job to end after the faults", seconds=seconds)
         self.judge(queue, plan)
 
+    def all_done(self, queue: Queue, handles: Iterable[JobHandle[Any]]) -> None:
+        """Block until these jobs are completed; where jobs cannot be looked up, until nothing is left to run."""
+        if not queue.supports("browse"):
+            queue.drain(60)
+            return
+        for handle in handles:
+            assert handle.wait(30).state == "completed"
+
     def kill_recorded(self, worker: WorkerProcess, *, freeze: bool = False) -> None:
         """Kill (or freeze) a worker, with the fault in the history."""
         fault = "freeze" if freeze else "kill"

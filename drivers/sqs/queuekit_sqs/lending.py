@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from queuekit.contract import Clock, Delivery, DriverError, Message, Wakeup
-from queuekit_sqs.lent import Lent, delivery_of, lent_of
+from queuekit_sqs.lent import Lent, Tokens, delivery_of, lent_of
 from queuekit_sqs.queues import Queues, passing
 from queuekit_sqs.sending import BATCH
 from queuekit_sqs.service import RequestError, Service
@@ -77,14 +77,14 @@ class Lending:
         self._give_back = give_back
         self._refresh = refresh
         self._fetch = fetch
+        self._tokens = Tokens(clock)
         self._lock = threading.Lock()
         self._lines: dict[str, Line] = {}
         self._kept: dict[str, deque[Lent]] = {}
         self._waiters: set[Waiter] = set()
         self._trouble: DriverError | None = None
         self._closing = threading.Event()
-        self._some_kept = threading.Event()
-        self._returner: threading.Thread | None = None
+        self._minding = False
 
     # ------------------------------------------------------------------------------------------------------- claiming
 
@@ -148,7 +148,7 @@ class Lending:
             held = self._refresh(stale, lease)
             gone = {id(lent) for lent, is_held in zip(stale, held, strict=True) if not is_held}
             taken = [lent for lent in taken if id(lent) not in gone]
-        return [delivery_of(lent, self._fetch(lent)) for lent in taken]
+        return [delivery_of(lent, self._fetch(lent), self._tokens.next()) for lent in taken]
 
     def _take(self, queues: Sequence[str], limit: int, allowed: int) -> list[Lent]:
         taken: list[Lent] = []
@@ -270,23 +270,23 @@ class Lending:
     # ------------------------------------------------------------------------------------------------- what nobody took
 
     def _mind_what_is_kept(self) -> None:
-        self._some_kept.set()
+        """Start the thread that gives back what nobody takes, unless it is at work."""
         with self._lock:
-            if self._returner is None:
-                self._returner = threading.Thread(
-                    target=self._return_unwanted, name="queuekit-sqs-unwanted", daemon=True
-                )
-                self._returner.start()
+            if self._minding or self._closing.is_set():
+                return
+            self._minding = True
+        threading.Thread(target=self._return_unwanted, name="queuekit-sqs-unwanted", daemon=True).start()
 
     def _return_unwanted(self) -> None:
-        while not self._closing.is_set():
-            self._some_kept.wait()
-            self._closing.wait(UNWANTED / 2)
+        while not self._closing.wait(UNWANTED / 2):
             with self._lock:
                 if not any(self._kept.values()):
-                    self._some_kept.clear()
-                    continue
-            self.give_back(older_than=UNWANTED)
+                    self._minding = False
+                    return
+            try:
+                self.give_back(older_than=UNWANTED)
+            except DriverError as error:
+                self._trouble = error  # what was not given back is lent again when its lease ends
 
     def give_back(self, *, older_than: float = 0.0) -> None:
         """Give back what was kept for so long; a message that waits for a free place has half of its lease."""
@@ -310,7 +310,6 @@ class Lending:
     def close(self) -> None:
         """Let running polls end, and give back what they brought."""
         self._closing.set()
-        self._some_kept.set()
         with self._lock:
             for waiter in self._waiters:
                 waiter.flag.set()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import msgspec
 
-from queuekit.contract import Delivery, Message
+from queuekit.contract import Clock, Delivery, Message
 from queuekit_sqs.settings import LONGEST_LEASE
 from queuekit_sqs.wire import Label, message_of, read_label
 
-__all__ = ["MARGIN", "Lent", "delivery_of", "lent_of"]
+__all__ = ["MARGIN", "Lent", "Tokens", "delivery_of", "lent_of"]
 
 MARGIN = 5.0
 """Seconds before the end of the 12 hours at which a lease is given up: clocks differ, and requests take time."""
@@ -63,11 +64,29 @@ def lent_of(received: dict[str, Any], queue: str, *, now: float, lease: float) -
     )
 
 
-def delivery_of(lent: Lent, message: Message) -> Delivery:
-    """Return what the core gets; the receipt handle's end tells hand-outs apart."""
+class Tokens:
+    """Numbers for hand-outs: the time of day in nanoseconds, each one greater than all before it in this process.
+
+    So a later hand-out has a greater number wherever it happened, as far as the machines' clocks agree.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def next(self) -> int:
+        """Return a new one."""
+        with self._lock:
+            self._last = max(self._last + 1, int(self._clock.time() * 1e9))
+            return self._last
+
+
+def delivery_of(lent: Lent, message: Message, token: int = 0) -> Delivery:
+    """Return what the core gets."""
     return Delivery(
         message=message,
-        token=f"{lent.label.id}:{lent.attempt}:{lent.handle[-16:]}",
+        token=token,
         attempt=lent.attempt,
         generation=lent.label.generation,
         recovered=lent.recovered,

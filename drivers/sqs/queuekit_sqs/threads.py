@@ -11,10 +11,12 @@ from typing import TypeVar
 __all__ = ["Threads"]
 
 T = TypeVar("T")
+IDLE = 1.0
+"""Seconds without a call after which a thread ends: a queue that is not used costs nothing."""
 
 
 class Threads:
-    """Runs calls at the same time; what cannot start at once waits for a thread.
+    """Runs calls at the same time; what cannot start at once waits for a thread, and idle threads end by themselves.
 
     Not the standard library's executor: its threads keep an interpreter from ending while a poll waits for a message.
     """
@@ -70,9 +72,26 @@ class Threads:
                 thread.start()
 
     def _serve(self) -> None:
-        while (call := self._calls.get()) is not None:
+        while True:
+            try:
+                call = self._calls.get(timeout=IDLE)
+            except queue.Empty:
+                if self._may_leave():
+                    return
+                continue
+            if call is None:
+                return
             call()
             self._idle.release()
+
+    def _may_leave(self) -> bool:
+        """Leave the pool, unless somebody counts on this thread for a call that is on its way."""
+        with self._lock:
+            if not self._idle.acquire(blocking=False):
+                return False
+            if threading.current_thread() in self._threads:
+                self._threads.remove(threading.current_thread())
+            return True
 
 
 def _answer(call: Callable[[], T]) -> T | BaseException:

@@ -302,7 +302,7 @@ def scenario_repeated_startup_shutdown_cycles(h: Harness) -> None:
     wait_until(lambda: threading.active_count() <= before, "all threads of the stopped workers to end")
 
 
-@scenario("WRK-01", needs=("processes", "count"), timing=True)
+@scenario("WRK-01", needs=("processes", "count", "browse"), timing=True)
 def scenario_wrk_01_graceful_drain(h: Harness) -> None:
     queue = h.queue()
     worker = h.spawn_worker(concurrency=4, lease=2.0)

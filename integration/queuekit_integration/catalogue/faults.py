@@ -19,7 +19,7 @@ def held_by(h: Harness, pid: int) -> set[str]:
     return {s["job"] for s in h.starts() if s["pid"] == pid}
 
 
-@scenario("FLT-13", needs=("processes", "count", "browse"), timing=True)
+@scenario("FLT-13", needs=("processes", "count"), timing=True)
 def scenario_flt_13_worker_kill9_in_handler(h: Harness) -> None:
     queue = h.queue()
     first = h.spawn_worker(lease=1.0, concurrency=4)
@@ -29,8 +29,7 @@ def scenario_flt_13_worker_kill9_in_handler(h: Harness) -> None:
     held = {s["job"] for s in h.starts()} - {n["job"] for n in h.notes() if n["f"] == "end"}
     assert held, "the kill hit no running handler"
     h.spawn_worker(lease=1.0, concurrency=4)
-    for handle in handles:
-        assert handle.wait(30).state == "completed"
+    h.all_done(queue, handles)
     started = [s["job"] for s in h.starts()]
     twice = {job for job in started if started.count(job) > 1}
     assert twice, "nothing was redelivered"
@@ -71,8 +70,7 @@ def scenario_flt_16_all_workers_die_together(h: Harness) -> None:
     for worker in workers:
         h.kill_recorded(worker)
     h.spawn_worker(lease=1.0, concurrency=4)
-    for handle in handles:
-        assert handle.wait(30).state == "completed"
+    h.all_done(queue, handles)
     h.judge(queue, Plan(dispatches=60, redelivery=True, faults=("kill",)))
 
 
@@ -85,8 +83,7 @@ def scenario_flt_17_rolling_restart_under_load(h: Harness) -> None:
     for worker in old:
         h.spawn_worker(lease=2.0, concurrency=2)
         assert worker.terminate() == 0
-    for handle in handles:
-        assert handle.wait(30).state == "completed"
+    h.all_done(queue, handles)
     started = [s["job"] for s in h.starts()]
     assert len(started) == len(set(started)) == 120, "a graceful restart started a job twice"
     h.judge(queue, Plan(dispatches=120))

@@ -14,7 +14,7 @@ from queuekit_integration.harness import Harness, wait_until
 from queuekit_integration.registry import scenario
 
 
-@scenario("LSE-01", suite="contract")
+@scenario("LSE-01", suite="contract", needs=("virtual_time",))
 def scenario_lse_01_lease_blocks_others(h: Harness) -> None:
     one, two = h.driver(), h.driver()
     one.send([h.message()])
@@ -35,7 +35,7 @@ def scenario_lse_02_lease_expires_and_redelivers(h: Harness) -> None:
     assert not first.recovered
 
 
-@scenario("LSE-03", suite="contract", needs=("lease",))
+@scenario("LSE-03", suite="contract", needs=("lease", "virtual_time"))
 def scenario_lse_03_not_before_expiry(h: Harness) -> None:
     one, two = h.driver(), h.driver()
     one.send([h.message()])
@@ -65,7 +65,7 @@ def scenario_lse_04_heartbeat_extends(h: Harness) -> None:
     assert starts == [1]
 
 
-@scenario("LSE-06", suite="contract", needs=("lease",))
+@scenario("LSE-06", suite="contract", needs=("lease", "virtual_time"))
 def scenario_lse_06_extend_after_expiry_fails(h: Harness) -> None:
     driver = h.driver()
     driver.send([h.message()])
@@ -175,7 +175,7 @@ def scenario_lse_recovered_jobs_keep_their_order(h: Harness) -> None:
     assert found == ["urgent", "1", "2"]
 
 
-@scenario("LSE-SHORTEN", suite="contract", needs=("lease",))
+@scenario("LSE-SHORTEN", suite="contract", needs=("lease", "virtual_time"))
 def scenario_lse_an_extension_may_shorten_a_lease(h: Harness) -> None:
     driver = h.driver()
     driver.send([h.message()])
@@ -198,7 +198,7 @@ def scenario_lse_after_an_outage_no_expired_lease_is_taken_back(h: Harness) -> N
     assert len(driver.claim(["default"], limit=1, lease=1)) == 1
 
 
-@scenario("LSE-15", suite="contract", needs=("lease",))
+@scenario("LSE-15", suite="contract", needs=("lease", "virtual_time"))
 def scenario_lse_15_per_job_lease_override(h: Harness) -> None:
     driver = h.driver()
     driver.send([h.message("short"), h.message("long")])
@@ -253,7 +253,7 @@ def scenario_lse_10_stale_side_effects_fenced(h: Harness) -> None:
     database.close()
 
 
-@scenario("LSE-13", suite="contract", needs=("lease",))
+@scenario("LSE-13", suite="contract", needs=("lease", "virtual_time"))
 def scenario_lse_13_reaper_respects_batch(h: Harness) -> None:
     """Let ten thousand leases run out at once: they come back in bounded batches, once each, and hold nobody else up."""
     driver = h.driver()

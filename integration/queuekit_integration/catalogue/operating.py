@@ -52,7 +52,7 @@ def scenario_adm_04_pause_unknown_queue(h: Harness) -> None:
     assert handle.info().state == "completed"
 
 
-@scenario("ADM-06", needs=("count",))
+@scenario("ADM-06", needs=("count", "records"))
 def scenario_adm_06_stats_under_load_never_negative(h: Harness) -> None:
     """Look at the counts while others dispatch and work: never negative, never more than there are, finished ones grow."""
     queue = h.queue()

@@ -16,7 +16,7 @@ from queuekit_integration.harness import Harness
 from queuekit_integration.registry import scenario
 
 
-@scenario("ORD-01")
+@scenario("ORD-01", needs=("order",))
 def scenario_ord_01_fifo_single_worker(h: Harness) -> None:
     queue = h.queue()
     order: list[int] = []
@@ -225,7 +225,7 @@ def scenario_ord_11_rate_limit_window(h: Harness) -> None:
     assert max(grants) - min(grants) < 7, "the limit was far from reached"
 
 
-@scenario("SCH-01", suite="contract", needs=("delay",))
+@scenario("SCH-01", suite="contract", needs=("delay", "virtual_time"))
 def scenario_sch_01_delayed_not_early(h: Harness) -> None:
     driver = h.driver()
     driver.send([h.message(delay=5)])
@@ -286,7 +286,7 @@ def scenario_sch_05_same_eta_many(h: Harness) -> None:
     assert len(seen) == 700
 
 
-@scenario("SCH-06", suite="contract", needs=("delay",))
+@scenario("SCH-06", suite="contract", needs=("delay", "virtual_time"))
 def scenario_sch_06_longer_than_native_max(h: Harness) -> None:
     driver = h.driver()
     sixty_days = 60 * 86_400.0
@@ -322,7 +322,7 @@ def scenario_sch_08_idle_worker_wakes_for_nearer_job(h: Harness) -> None:
     assert near.wait(10).state == "completed"
 
 
-@scenario("SCH-16", suite="contract", needs=("lease",))
+@scenario("SCH-16", suite="contract", needs=("lease", "virtual_time"))
 def scenario_sch_16_wall_clock_step_back(h: Harness) -> None:
     one, two = h.driver(), h.driver()
     one.send([h.message()])

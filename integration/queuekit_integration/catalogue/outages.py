@@ -156,14 +156,13 @@ def scenario_flt_15_worker_frozen_then_killed(h: Harness) -> None:
     h.kill_recorded(frozen, freeze=True)
     other = h.spawn_worker(lease=1.0, concurrency=2)
     h.kill_recorded(frozen)
-    for handle in handles:
-        assert handle.wait(30).state == "completed"
+    h.all_done(queue, handles)
     twice = [handle.id for handle in handles if len(h.starts(handle.id)) == 2]
     assert len(twice) == 2, "what the frozen worker held, and only that, starts again"
     h.judge(queue, Plan(dispatches=4, redelivery=True, faults=("freeze", "kill"), workers=(other.pid,)))
 
 
-@scenario("FLT-18", needs=("processes", "count", "delay"), timing=True)
+@scenario("FLT-18", needs=("processes", "count", "delay", "browse"), timing=True)
 def scenario_flt_18_clock_skew_worker(h: Harness) -> None:
     queue = h.queue()
     early, late = (h.spawn_worker(lease=1.0, concurrency=2, clock=clock) for clock in (300.0, -3600.0))
@@ -175,7 +174,7 @@ def scenario_flt_18_clock_skew_worker(h: Harness) -> None:
     h.judge(queue, Plan(dispatches=41, workers=(early.pid, late.pid)))
 
 
-@scenario("SCH-17", needs=("processes", "count", "delay"), timing=True)
+@scenario("SCH-17", needs=("processes", "count", "delay", "browse"), timing=True)
 def scenario_sch_17_worker_clock_skew(h: Harness) -> None:
     queue = h.queue()
     h.spawn_worker(lease=1.0, clock=3600.0)

@@ -334,7 +334,7 @@ def scenario_ordering_contract_multi_worker_best_effort(h: Harness) -> None:
     assert ends != list(range(40)), "four at once kept the order: the scenario shows nothing"
 
 
-@scenario("ordering_contract_delayed_immediate_mix", needs=("delay",))
+@scenario("ordering_contract_delayed_immediate_mix", needs=("delay", "virtual_time"))
 def scenario_ordering_contract_delayed_immediate_mix(h: Harness) -> None:
     queue = h.queue(virtual=True)
     order: list[str] = []
@@ -348,7 +348,7 @@ def scenario_ordering_contract_delayed_immediate_mix(h: Harness) -> None:
     assert order == ["now", "soon", "late"]
 
 
-@scenario("retry_delay_timing_windows", needs=("delay",))
+@scenario("retry_delay_timing_windows", needs=("delay", "virtual_time"))
 def scenario_retry_delay_timing_windows(h: Harness) -> None:
     queue = h.queue(virtual=True)
     starts: list[float] = []
@@ -387,7 +387,7 @@ def scenario_delayed_restart_recovery(h: Harness) -> None:
     h.finish(Plan(dispatches=1, faults=("outage",)))
 
 
-@scenario("backpressure_saturation", needs=("count",))
+@scenario("backpressure_saturation", needs=("count", "records"))
 def scenario_backpressure_saturation(h: Harness) -> None:
     queue = h.queue()
     gate = threading.Event()
@@ -445,7 +445,7 @@ def _bad() -> None:
     raise ValueError("no")
 
 
-@scenario("config_option_fuzz_invalid_combinations", needs=("count",))
+@scenario("config_option_fuzz_invalid_combinations", needs=("count", "key"))
 def scenario_config_option_fuzz_invalid_combinations(h: Harness) -> None:
     """One bad value among good ones: refused by its name, in any company, and nothing is stored."""
     rng = random.Random(21)

@@ -80,7 +80,7 @@ def scenario_rty_03_max_attempts_1(h: Harness) -> None:
     assert handle.state == "failed"
 
 
-@scenario("RTY-04", needs=("delay",))
+@scenario("RTY-04", needs=("delay", "virtual_time"))
 def scenario_rty_04_backoff_schedule_exact(h: Harness) -> None:
     queue = h.queue(virtual=True)
     starts: list[float] = []

@@ -44,7 +44,7 @@ def failing(h: Harness, queue: Queue, *, retries: int, backoff: Backoff) -> dict
     return starts
 
 
-@scenario("retry_delay_timing_windows_delay_not_before_window", needs=("delay",))
+@scenario("retry_delay_timing_windows_delay_not_before_window", needs=("delay", "virtual_time"))
 def scenario_retry_delay_timing_windows_delay_not_before_window(h: Harness) -> None:
     queue = h.queue(virtual=True)
     started: dict[float, float] = {}
@@ -62,7 +62,7 @@ def scenario_retry_delay_timing_windows_delay_not_before_window(h: Harness) -> N
         assert delay <= at - begin <= delay + STEP + 1e-6, f"delay={delay} started after {at - begin}"
 
 
-@scenario("retry_delay_timing_windows_retry_backoff_not_before_window", needs=("delay",))
+@scenario("retry_delay_timing_windows_retry_backoff_not_before_window", needs=("delay", "virtual_time"))
 def scenario_retry_delay_timing_windows_retry_backoff_not_before_window(h: Harness) -> None:
     queue = h.queue(virtual=True)
     starts = failing(h, queue, retries=4, backoff=Backoff.exponential(base=1, factor=2, max=6))
@@ -73,7 +73,7 @@ def scenario_retry_delay_timing_windows_retry_backoff_not_before_window(h: Harne
         assert wanted <= wait <= wanted + STEP + 1e-6, f"waits were {waits_of(mine)}"
 
 
-@scenario("retry_delay_timing_windows_backoff_monotonic_under_load", needs=("delay",))
+@scenario("retry_delay_timing_windows_backoff_monotonic_under_load", needs=("delay", "virtual_time"))
 def scenario_retry_delay_timing_windows_backoff_monotonic_under_load(h: Harness) -> None:
     """Among other work every job keeps its own growing waits."""
     queue = h.queue(virtual=True)
@@ -92,7 +92,7 @@ def scenario_retry_delay_timing_windows_backoff_monotonic_under_load(h: Harness)
         assert all(later >= earlier for earlier, later in itertools.pairwise(waits)), f"waits shrank: {waits}"
 
 
-@scenario("retry_delay_timing_windows_jitter_range", needs=("delay",))
+@scenario("retry_delay_timing_windows_jitter_range", needs=("delay", "virtual_time"))
 def scenario_retry_delay_timing_windows_jitter_range(h: Harness) -> None:
     queue = h.queue(virtual=True)
     starts = failing(h, queue, retries=1, backoff=Backoff.constant(10, jitter=0.5))
@@ -153,7 +153,7 @@ def scenario_backpressure_saturation_recovery_after_saturation(h: Harness) -> No
     assert time.monotonic() - begin < 2
 
 
-@scenario("backpressure_saturation_depth_latency_range", suite="contract", needs=("count",))
+@scenario("backpressure_saturation_depth_latency_range", suite="contract", needs=("count", "virtual_time"))
 def scenario_backpressure_saturation_depth_latency_range(h: Harness) -> None:
     """Depth and the oldest job's age tell how far behind the workers are, and nothing once they have caught up."""
     driver = h.driver()

@@ -28,6 +28,8 @@ class Roto(Kind):
 
     name: ClassVar[str] = "roto"
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    image: ClassVar[str] = "localstack/localstack:4"
+    package: ClassVar[str] = "-"
 
     def program(self) -> str | None:
         """Return the program of this Python's environment, else the one on PATH."""
