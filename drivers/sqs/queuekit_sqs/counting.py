@@ -16,9 +16,11 @@ HIDDEN = "ApproximateNumberOfMessagesNotVisible"
 
 
 def count(service: Service, queues: Queues, names: Sequence[str] | None) -> list[QueueCounts]:
-    """Ask for the figures of each queue and of its dead letters; two requests a queue."""
+    """Ask for the figures of each queue and of its dead letters, two requests a queue; without `names` of all that have any."""
     try:
-        return [_count_one(service, queues, name) for name in sorted(queues.all() if names is None else names)]
+        if names is not None:
+            return [_count_one(service, queues, name) for name in sorted(names)]
+        return [counts for name in queues.all() if _has_any(counts := _count_one(service, queues, name))]
     except RequestError as error:
         raise error.meaning from error
 
@@ -33,6 +35,10 @@ def _count_one(service: Service, queues: Queues, queue: str) -> QueueCounts:
         running=figures[HIDDEN],
         failed=sum(dead.values()),
     )
+
+
+def _has_any(counts: QueueCounts) -> bool:
+    return bool(counts.pending or counts.scheduled or counts.running or counts.failed)
 
 
 def _figures(service: Service, url: str) -> dict[str, int]:

@@ -23,6 +23,7 @@ from queuekit.contract import (
     Released,
     Settlement,
     SystemClock,
+    UnsupportedError,
     Url,
     Wakeup,
 )
@@ -35,7 +36,7 @@ from queuekit_sqs.queues import Queues
 from queuekit_sqs.replaying import replay
 from queuekit_sqs.sending import Sender
 from queuekit_sqs.service import RequestError, Service
-from queuekit_sqs.settings import LONGEST_LEASE, ROOM, Settings
+from queuekit_sqs.settings import LONGEST_DELAY, LONGEST_FIFO_WAIT, LONGEST_LEASE, ROOM, Settings
 from queuekit_sqs.settling import Settling, delay_of
 from queuekit_sqs.threads import Threads
 from queuekit_sqs.wire import Label, Parcel, label_of, parcel_of
@@ -104,11 +105,9 @@ class _Parts:
         return lent.message if body is None else msgspec.structs.replace(lent.message, body=body)
 
     def hop(self, lent: Lent) -> None:
-        """Let a message wait for its time; if that fails, its lease runs out and it is received again."""
+        """Hide a FIFO message until its time; if that fails, its lease runs out and it is received again."""
         assert lent.label.due is not None
         delay = max(0.0, lent.label.due - self.clock.time())
-        if self.settings.fifo:
-            delay = min(delay, lent.last - self.clock.monotonic() - 1)
         self.settling.settle([Released(delivery_of(lent, lent.message), delay)])
 
     def give_back(self, lents: Sequence[Lent]) -> None:
@@ -152,7 +151,7 @@ class SqsDriver:
             name="sqs",
             batch=BATCH,
             body_bytes=self._settings.message_bytes - ROOM if store is None else LARGEST_OFFLOADED,
-            longest_delay=None,  # the driver hops by itself: only it knows what a hop costs
+            longest_delay=float(LONGEST_FIFO_WAIT if fifo else LONGEST_DELAY),
             longest_lease=float(LONGEST_LEASE),
             resolution=1.0,
             delays=not fifo,
@@ -217,9 +216,18 @@ class SqsDriver:
     def send(self, messages: Sequence[Message], *, patience: Patience | None = None) -> None:
         """Send messages; see the contract. On standard queues several batches travel at the same time."""
         parts = self._open_parts()
-        parcels = [parts.pack(message, label_of(message), delay_of(message, self._clock)) for message in messages]
+        parcels = [parts.pack(message, label_of(message), self._delay_of(message)) for message in messages]
         if parcels:
             parts.sender.send(parcels, patience).raise_failures()
+
+    def _delay_of(self, message: Message) -> float:
+        """Return a new message's delay; FIFO has none."""
+        delay = delay_of(message, self._clock)
+        if delay and self._settings.fifo:
+            remedy = 'pair it with a store, as in Queue("sqs://…", store="redis://…")'
+            text = f"the sqs driver cannot delay a job on FIFO queues: {remedy}"
+            raise UnsupportedError(text, driver="sqs", feature="delay", remedy=remedy)
+        return delay
 
     # ------------------------------------------------------------------------------------------------------- lending
 
@@ -240,7 +248,11 @@ class SqsDriver:
 
     def settle(self, outcomes: Sequence[Outcome]) -> list[Settlement]:
         """Apply outcomes; see the contract. A lease that is over by this process's clock is `lost` without a request."""
-        return self._open_parts().settling.settle(outcomes) if outcomes else []
+        parts = self._open_parts()
+        answers = parts.settling.settle(outcomes) if outcomes else []
+        for queue in {outcome.delivery.receipt.queue for outcome in outcomes if _given_back(outcome)}:
+            parts.lending.given_back(queue)
+        return answers
 
     def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Extension]:
         """Renew leases; see the contract. Twelve hours after its receipt a message is `held` no longer."""
@@ -272,3 +284,8 @@ class SqsDriver:
     def native(self) -> Any:
         """Return the boto3 client."""
         return self._open_parts().service.client
+
+
+def _given_back(outcome: Outcome) -> bool:
+    """Tell a job that its holder does not want now from one that waits for its time."""
+    return isinstance(outcome, Released) and not outcome.delay and outcome.successor is None

@@ -20,7 +20,7 @@ from queuekit_sqs.wire import ATTRIBUTE
 
 __all__ = ["Lending", "whole_lease"]
 
-UNWANTED = 0.5
+UNWANTED = 0.25
 """Seconds after which a message that arrived for a claim that never came back is given back."""
 FRESH = 0.9
 """Share of its lease that a message must have left when it is lent; else it is extended first."""
@@ -40,6 +40,8 @@ class Line(msgspec.Struct, kw_only=True):
     width: int = 1
     """Polls that may run at once: doubled by a full answer, back to one by an empty one."""
     quiet_until: float = 0.0
+    given_back: float = -1.0
+    """When a job was last given back: what a poll from before that brings is most likely the same."""
 
 
 class Waiter(msgspec.Struct, kw_only=True, eq=False):
@@ -213,10 +215,12 @@ class Lending:
         self._threads.start(lambda: self._poll(line, share, seconds, lease))
 
     def _poll(self, line: Line, asked: int, seconds: int, lease: int) -> None:
-        found = 0
+        found, began = 0, self._clock.monotonic()
         try:
             if not self._closing.is_set():
                 found = self._receive(line.queue, asked, seconds, lease)
+            if line.given_back >= began and not self._waiters:
+                self.give_back(queue=line.queue)
         except DriverError as error:
             self._trouble = error
         except BaseException as error:
@@ -288,12 +292,20 @@ class Lending:
             except DriverError as error:
                 self._trouble = error  # what was not given back is lent again when its lease ends
 
-    def give_back(self, *, older_than: float = 0.0) -> None:
+    def given_back(self, queue: str) -> None:
+        """Note that the holder gives jobs of a queue back: what else is kept for it goes the same way."""
+        line = self._lines.get(queue)
+        if line is not None:
+            line.given_back = self._clock.monotonic()
+            if not self._waiters:
+                self.give_back(queue=queue)
+
+    def give_back(self, *, older_than: float = 0.0, queue: str | None = None) -> None:
         """Give back what was kept for so long; a message that waits for a free place has half of its lease."""
         now = self._clock.monotonic()
         unwanted: list[Lent] = []
         with self._lock:
-            for kept in self._kept.values():
+            for kept in [*self._kept.values()] if queue is None else [self._kept.get(queue, deque())]:
                 mine = [lent for lent in kept if now - lent.arrived >= self._keep(lent, older_than)]
                 for lent in mine:
                     kept.remove(lent)

@@ -25,6 +25,8 @@ __all__ = ["BATCH", "Posted", "Sender", "batches"]
 
 BATCH = 10
 """Entries of one request."""
+RIDING = 0.8
+"""Part of a caller's time in which throttling is ridden out."""
 LOOK = 0.02
 """Seconds between looks whether a caller still wants what has not left yet."""
 
@@ -72,6 +74,15 @@ def batches(parcels: Iterable[Parcel], most: int) -> list[list[Parcel]]:
     return made
 
 
+class Item(msgspec.Struct, frozen=True, eq=False):
+    """One message that waits for the next request."""
+
+    parcel: Parcel
+    future: Future[Posted]
+    patience: float
+    """Seconds for which its sender rides out throttling."""
+
+
 class Sender:
     """Sends parcels; a batch is repeated only where the service turned it away."""
 
@@ -81,7 +92,7 @@ class Sender:
         self._threads = threads
         self._settings = settings
         self._lock = threading.Lock()
-        self._waiting: dict[str, deque[tuple[Parcel, Future[Posted]]]] = {}
+        self._waiting: dict[str, deque[Item]] = {}
         self._flushing: dict[str, int] = {}
 
     def send(self, parcels: Sequence[Parcel], patience: Patience | None = None, *, dead: bool = False) -> Posted:
@@ -111,10 +122,10 @@ class Sender:
         return cut if self._settings.fifo else [[batch] for lane in cut for batch in lane]
 
     def _lane_call(self, lane: list[list[Parcel]], dead: bool, patience: Patience | None) -> Callable[[], Posted]:
-        left = None if patience is None else patience.remaining()
-        return lambda: self._post_lane(lane, dead, left)
+        riding = self._riding(patience)
+        return lambda: self._post_lane(lane, dead, riding)
 
-    def _post_lane(self, lane: list[list[Parcel]], dead: bool, patience: float | None) -> Posted:
+    def _post_lane(self, lane: list[list[Parcel]], dead: bool, patience: float) -> Posted:
         """Send batches in order; after a failure on FIFO nothing of that group is sent: order comes first."""
         posted = Posted()
         for batch in lane:
@@ -129,10 +140,10 @@ class Sender:
 
     # ----------------------------------------------------------------------------------------------- one request
 
-    def _post(self, batch: list[Parcel], *, dead: bool = False, patience: float | None = None) -> Posted:
+    def _post(self, batch: list[Parcel], *, dead: bool = False, patience: float) -> Posted:
         """Send one batch; entries that the service turned away are sent again, alone, while there is time."""
         posted = Posted()
-        end = time.monotonic() + (self._settings.patience if patience is None else patience)
+        end = time.monotonic() + patience
         pause = FIRST_PAUSE
         while batch:
             left = max(0.0, end - time.monotonic())
@@ -197,7 +208,7 @@ class Sender:
         the round trip itself, and a lone caller never waits.
         """
         future: Future[Posted] = Future()
-        item = (parcel, future)
+        item = Item(parcel, future, self._riding(patience))
         with self._lock:
             waiting = self._waiting.setdefault(parcel.queue, deque())
             waiting.append(item)
@@ -213,7 +224,12 @@ class Sender:
             return future.result()
         return self._await([[parcel]], future, patience, lambda: self._withdraw(parcel.queue, item))
 
-    def _withdraw(self, queue: str, item: tuple[Parcel, Future[Posted]]) -> bool:
+    def _riding(self, patience: Patience | None) -> float:
+        """Return how long throttling may be ridden out: it must be over before the caller stops listening."""
+        left = None if patience is None else patience.remaining()
+        return self._settings.patience if left is None else left * RIDING
+
+    def _withdraw(self, queue: str, item: Item) -> bool:
         with self._lock:
             try:
                 self._waiting[queue].remove(item)
@@ -225,19 +241,19 @@ class Sender:
         """Send what waits, batch by batch, until nothing does; with `once` leave what came meanwhile to a thread."""
         while items := self._next(queue):
             try:
-                answer = self._post([parcel for parcel, _ in items])
+                answer = self._post([i.parcel for i in items], patience=min(i.patience for i in items))
             except BaseException as error:
-                answer = Posted(failed={parcel.id: _plain(error) for parcel, _ in items})
-            for parcel, future in items:
-                future.set_result(_only(answer, parcel.id))
+                answer = Posted(failed={item.parcel.id: _plain(error) for item in items})
+            for item in items:
+                item.future.set_result(_only(answer, item.parcel.id))
             if once and self._waiting[queue]:
                 self._threads.start(lambda: self._flush(queue))
                 return
 
-    def _next(self, queue: str) -> list[tuple[Parcel, Future[Posted]]]:
+    def _next(self, queue: str) -> list[Item]:
         with self._lock:
             waiting = self._waiting[queue]
-            first = batches((parcel for parcel, _ in list(waiting)[:BATCH]), self._settings.message_bytes)
+            first = batches((item.parcel for item in list(waiting)[:BATCH]), self._settings.message_bytes)
             items = [waiting.popleft() for _ in (first[0] if first else ())]
             if not items:
                 self._flushing[queue] -= 1

@@ -10,10 +10,12 @@ import msgspec
 
 from queuekit.contract import ConfigurationError, Url
 
-__all__ = ["LARGEST", "LONGEST_DELAY", "LONGEST_LEASE", "LONGEST_POLL", "ROOM", "Settings"]
+__all__ = ["LARGEST", "LONGEST_DELAY", "LONGEST_FIFO_WAIT", "LONGEST_LEASE", "LONGEST_POLL", "ROOM", "Settings"]
 
 LONGEST_DELAY = 900
 """Seconds for which SQS delays a message."""
+LONGEST_FIFO_WAIT = 36_000
+"""Seconds for which a FIFO message is hidden at most between two attempts: what is left of its 12 hours."""
 LONGEST_LEASE = 43_200
 """Seconds for which SQS hides a received message in all, extensions included: 12 hours from its receipt."""
 LONGEST_POLL = 20

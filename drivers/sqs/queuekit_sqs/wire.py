@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from queuekit.contract import ConfigurationError, DriverRejected, Message, UnsupportedError
-from queuekit_sqs.settings import LONGEST_DELAY, Settings
+from queuekit_sqs.settings import LONGEST_DELAY, LONGEST_FIFO_WAIT, Settings
 
 __all__ = ["ATTRIBUTE", "Label", "Parcel", "message_of", "parcel_of", "read_label"]
 
@@ -31,7 +31,7 @@ class Label(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sends: int = 0
     """How often this job was sent before: makes every deduplication id a new one."""
     due: float | None = None
-    """Not to be lent before this instant, where one delay cannot reach it."""
+    """FIFO, which has no delay of a message: not to be lent before this instant."""
     key: str | None = None
     tags: tuple[str, ...] = ()
     retain: float | None = None
@@ -84,14 +84,10 @@ def label_of(message: Message) -> Label:
 
 
 def parcel_of(message: Message, label: Label, *, delay: float, now: float, settings: Settings) -> Parcel:
-    """Write a message that is due in `delay` seconds; raises for what this service cannot carry.
-
-    Where one delay does not reach so far, the message says when it is due and travels in hops.
-    """
+    """Write a message that is due in `delay` seconds; raises for what this service cannot carry."""
     fifo = settings.fifo
     refuse_unsupported(message, delay, fifo=fifo)
-    hop = 0 if fifo else min(LONGEST_DELAY, math.ceil(delay))
-    label = msgspec.structs.replace(label, due=now + delay if delay > hop else None)
+    label = msgspec.structs.replace(label, due=now + delay if fifo and delay else None)
     body = message.body
     if label.form == "":
         body, form = _written(body)
@@ -107,7 +103,7 @@ def parcel_of(message: Message, label: Label, *, delay: float, now: float, setti
         body=body,
         label=label,
         attribute=attribute,
-        delay=hop,
+        delay=0 if fifo else math.ceil(delay),
         size=size,
         group=_group(label) if fifo else None,
         deduplication=_deduplication(label) if fifo else None,
@@ -127,8 +123,9 @@ def refuse_unsupported(message: Message, delay: float, *, fifo: bool) -> None:
         if asked:
             text = f"the sqs driver cannot honour {feature}: {remedy}"
             raise UnsupportedError(text, driver="sqs", feature=feature, remedy=remedy)
-    if not 0 <= delay < math.inf:
-        raise ConfigurationError(f"delay={delay!r} is refused: give a number of seconds, at least 0")
+    longest = LONGEST_FIFO_WAIT if fifo else LONGEST_DELAY
+    if not 0 <= delay <= longest:
+        raise ConfigurationError(f"delay={delay!r} is refused: give a number of seconds from 0 to {longest:,}")
 
 
 def _written(body: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from queuekit import Backoff, Job
-from queuekit.contract import DriverUnavailable
+from queuekit.contract import Delivery, DriverUnavailable
 from queuekit_integration import handlers
 from queuekit_integration.harness import Harness, WorkerProcess, wait_until
 from queuekit_integration.registry import scenario
@@ -73,9 +73,13 @@ def scenario_wrk_05_prefetched_returned_on_stop(h: Harness) -> None:
     assert held > 1, "the worker held nothing beyond what it ran"
     stopper = threading.Thread(target=worker.stop, args=(20,))
     stopper.start()
-    found = wait_until(
-        lambda: other.driver.claim(["default"], limit=20, lease=30), "the rest to be lent to another", seconds=2
-    )
+    found: list[Delivery] = []
+
+    def all_found() -> bool:
+        found.extend(other.driver.claim(["default"], limit=20, lease=30))
+        return len(found) >= 10
+
+    wait_until(all_found, "the rest to be lent to another", seconds=2)
     leave.set()
     stopper.join(20)
     assert len(found) == 10

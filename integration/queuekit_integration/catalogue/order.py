@@ -336,7 +336,7 @@ def scenario_sch_16_wall_clock_step_back(h: Harness) -> None:
     assert one.settle([Done(first)]) == ["lost"]
 
 
-@scenario("SCH-STEP", suite="contract", needs=("delay",))
+@scenario("SCH-STEP", suite="contract", needs=("delay", "virtual_time"))
 def scenario_sch_a_step_of_the_wall_clock_forward_starts_nothing_early(h: Harness) -> None:
     driver = h.driver()
     driver.send([h.message(delay=10)])

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import msgspec
 
 from queuekit.clock import SystemClock, VirtualClock, Wakeup
-from queuekit.contract import Again, Done, Driver
+from queuekit.contract import Again, BackendFull, Done, Driver, DriverError, DriverRejected, DriverUnavailable, Released
 from queuekit.drivers import connect
-from queuekit_integration.expectations import Weaker
+from queuekit_integration.expectations import Expectation, Weaker
+from queuekit_integration.faults.sqs import SqsStub
 from queuekit_integration.harness import Harness
 from queuekit_integration.harnesses.served import ServedHarness
 from queuekit_integration.servers import Kind, Roto
 from queuekit_integration.weaker import ids_are_not_unique, order_may_break, time_is_real
 
-__all__ = ["PassingClock", "SqsHarness"]
+__all__ = ["PassingClock", "SqsFifoHarness", "SqsHarness"]
 
 
 class PassingClock(VirtualClock):
@@ -63,6 +65,8 @@ def stale_settlements_are_not_refused(h: Harness) -> None:
 class SqsHarness(ServedHarness):
     """Standard queues on roto."""
 
+    silence: ClassVar[float] = 3.0
+    """A second of the poll itself, and the two of `read_timeout`."""
     name: str = "sqs"
     profile: str = "roto"
     kind: ClassVar[Kind] = Roto()
@@ -82,6 +86,10 @@ class SqsHarness(ServedHarness):
             shown_by=time_is_real,
         ),
     }
+
+    def address(self, url: str) -> str:
+        """Let polls be short, and verbs give up early, as the leases of scenarios are short."""
+        return f"{url}&poll=1&connect_timeout=1.5&read_timeout=2"
 
     def make_driver(self, *, virtual: bool) -> Driver:  # noqa: ARG002 - time is always real here
         """Build the driver from the address, as a user does."""
@@ -116,9 +124,47 @@ class SqsHarness(ServedHarness):
             finally:
                 client.set_queue_attributes(QueueUrl=url, Attributes={setting: before[setting]})
 
-    def leaks(self) -> list[str]:
-        """Return what is in flight although every driver of the cell could have settled it: nothing that lasts is asked of it."""
-        return []
+    @contextmanager
+    def stub(self) -> Iterator[SqsStub]:
+        """Put a proxy in front of the emulator that answers as the service does on bad days."""
+        with SqsStub(self.server.host, self.server.port) as stub:
+            yield stub
+
+    def through(self, stub: SqsStub, **options: Any) -> Driver:
+        """Return an open driver that speaks to the service through a stub; `options` are of its address."""
+        extra = "".join(f"&{name}={value}" for name, value in options.items())
+        driver = connect(self.address(self.server.url(port=stub.port)) + extra, namespace=self.namespace, clock=None)
+        self._drivers.append(driver)
+        driver.open()
+        driver.prepare(["default"])
+        return driver
+
+    def troubles(self) -> Generator[tuple[str, Callable[[], object], type[DriverError]]]:
+        """Throttle for longer than anybody waits, break inside, fill up, deny, refuse the signature, remove the queue."""
+        with self.stub() as stub:
+            driver = self.through(stub, patience=0.2)
+            send = lambda: driver.send([self.message()])  # noqa: E731 - the one call that meets every trouble
+            look = lambda: driver.claim(["default"], limit=1, lease=30)  # noqa: E731 - another one
+            for action, code, status, call, kind in (
+                ("SendMessageBatch", "ThrottlingException", 400, send, DriverUnavailable),
+                ("SendMessageBatch", "ServiceUnavailable", 503, send, DriverUnavailable),
+                ("ReceiveMessage", "OverLimit", 400, look, BackendFull),
+                ("ReceiveMessage", "InternalError", 500, look, DriverUnavailable),
+                ("SendMessageBatch", "AccessDeniedException", 400, send, DriverRejected),
+                ("SendMessageBatch", "InvalidClientTokenId", 403, send, DriverRejected),
+                ("SendMessageBatch", "RequestTimeTooSkewed", 403, send, DriverRejected),
+                ("SendMessageBatch", "InvalidMessageContents", 400, send, DriverRejected),
+            ):
+                stub.refuse(action, code, status=status, times=1000)
+                yield code, call, kind
+                stub.heal()
+        yield "refused", self.broken().open, DriverUnavailable
+
+    def footprint(self) -> dict[str, int]:
+        """Count the messages of every queue of the namespace, dead letters included."""
+        driver: Any = self.driver()
+        names = ("pending", "scheduled", "running", "failed")
+        return {f"{c.queue} {name}": n for c in driver.count() for name in names if (n := getattr(c, name))}
 
     def close(self) -> None:
         """End what the cell started, and remove its queues."""
@@ -134,3 +180,49 @@ class SqsHarness(ServedHarness):
             for url in page.get("QueueUrls", ()):
                 client.delete_queue(QueueUrl=url)
         driver.close()
+
+
+def ids_are_unique_for_a_while(h: Harness) -> None:
+    """Send one message twice: it is one job; once that has ended, the emulator has forgotten the id (AWS: five minutes later)."""
+    driver = h.driver()
+    message = h.message()
+    driver.send([message])
+    driver.send([message])
+    delivery = h.claim_one(driver, lease=30)
+    assert driver.claim(["default"], limit=5, lease=30) == []
+    driver.settle([Done(delivery)])
+    driver.send([message])
+    assert h.claim_one(driver).message.id == message.id
+
+
+def giving_back_is_charged(h: Harness) -> None:
+    """Give the first of two jobs back: it keeps its place, and the service counts the hand-out."""
+    driver = h.driver()
+    driver.send([h.message("first"), h.message("second")])
+    driver.settle([Released(h.claim_one(driver))])
+    again = h.claim_one(driver)
+    assert (again.message.body, again.attempt) == ("first", 2)
+
+
+@dataclass
+class SqsFifoHarness(SqsHarness):
+    """FIFO queues on roto."""
+
+    name: str = "sqs-fifo"
+    suffix: ClassVar[str] = ".fifo"
+    without: ClassVar[Mapping[str, Weaker]] = {
+        **SqsHarness.without,
+        "unique_ids": Weaker(
+            "an id counts once within five minutes of its acceptance, and on this emulator until its job has ended",
+            shown_by=ids_are_unique_for_a_while,
+        ),
+    }
+    expectations: ClassVar[Mapping[str, Expectation]] = {
+        "DEL-RELEASED": Weaker(
+            "what is given back keeps its place, and its hand-out counts as an attempt", shown_by=giving_back_is_charged
+        )
+    }
+
+    def address(self, url: str) -> str:
+        """Ask for FIFO queues."""
+        return f"{super().address(url)}&fifo=true"
