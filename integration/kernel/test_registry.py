@@ -126,9 +126,18 @@ def test_own_drivers_have_every_feature_of_the_contract() -> None:
 
     every = tuple({need for s in SCENARIOS.values() for need in s.needs} | {"server"} | set(REFUSALS))
     with cell(MemoryHarness) as h:
-        assert set(h.lacks(every)) == {"connections", "file", "migrate", "pair", "processes", "server", "transactional"}
+        assert set(h.lacks(every)) == {
+            "connections",
+            "file",
+            "keyspace",
+            "migrate",
+            "pair",
+            "processes",
+            "server",
+            "transactional",
+        }
     with cell(SqliteHarness) as h:
-        assert set(h.lacks(every)) == {"connections", "pair", "server"}
+        assert set(h.lacks(every)) == {"connections", "keyspace", "pair", "server"}
 
 
 def test_an_unmet_need_runs_its_refusal() -> None:

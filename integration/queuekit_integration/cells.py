@@ -75,7 +75,7 @@ def _commit() -> str:
 def run(cell_: Cell) -> str:
     """Run the scenario, or assert what its column says of it; return the verdict.
 
-    That is "holds", "refused", "no_server" or "no_file", or the text of the column's own expectation: "weaker: …", "gap: …".
+    That is "holds", "refused", "no_server", "no_file" or "no_keyspace", or the text of the column's own expectation: "weaker: …", "gap: …".
     Raises `NotRunError` where the server or a fault cannot be had here.
     """
     if reason := cell_.harness.unavailable():
@@ -126,6 +126,9 @@ def _hold(cell_: Cell, *, allowed: frozenset[str] = frozenset(), seen: set[str] 
         if "file" in missing:
             _has_no_file(harness)
             return "no_file"
+        if "keyspace" in missing:
+            _has_no_keyspace(harness)
+            return "no_keyspace"
         if missing:
             return _say_less(harness, missing)
         _can_cause(harness, cell_.scenario)
@@ -178,6 +181,15 @@ def _has_no_file(harness: Harness) -> None:
     driver.send([harness.message()])
     opened = _files() - before
     assert not opened, f"{harness.name} has no file in its harness, and opened {', '.join(sorted(opened))}"
+
+
+def _has_no_keyspace(harness: Harness) -> None:
+    """Assert that faults of a key-value server cannot reach this driver: its native client knows no such commands."""
+    driver: Any = harness.driver()
+    native = driver.native()
+    assert not hasattr(native, "flushall"), (
+        f"{harness.name} has no keyspace in its harness, and {native!r} drops all keys"
+    )
 
 
 def _sockets() -> set[str]:

@@ -29,6 +29,7 @@ from queuekit_integration.checker import Plan, check
 from queuekit_integration.expectations import Expectation, Weaker
 from queuekit_integration.faults import Proxy
 from queuekit_integration.history import Recorder, Watcher, read_history
+from queuekit_integration.keyspace import Keyspace
 from queuekit_integration.load import Load
 from queuekit_integration.servers import CannotCauseError, Fault, Server
 
@@ -185,6 +186,11 @@ class Harness:
         """The one file that holds everything; None for a driver that keeps it elsewhere."""
         return None
 
+    @property
+    def keyspace(self) -> Keyspace | None:
+        """What can be done to a server whose data are keys; None for any other backend."""
+        return None
+
     def database(self) -> Any:
         """Open the application's own connection to the driver's database: with `execute`, `commit`, `rollback`, `close`.
 
@@ -227,6 +233,7 @@ class Harness:
             "virtual_time": self.virtual,
             "server": self.server is not None,
             "file": self.file is not None,
+            "keyspace": self.keyspace is not None,
             "connections": limits.connections is not None,
             "pair": self.store_url() is not None,
         }

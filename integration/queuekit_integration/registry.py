@@ -54,6 +54,7 @@ NEEDS = frozenset(
         "fenced",
         "file",
         "key",
+        "keyspace",
         "lease",
         "migrate",
         "order",

@@ -222,15 +222,14 @@ def delivery_of(message: Message, note: str, token: Token, end: str) -> Delivery
 # ------------------------------------------------------------------------------------------------------------ outcomes
 
 
+def is_bare(outcome: Outcome) -> bool:
+    """Whether an outcome says no more than that the attempt succeeded."""
+    return type(outcome) is Done and outcome.result is None and outcome.result_error is None and not outcome.follow_ups
+
+
 def is_plain_success(outcome: Outcome) -> bool:
     """Whether nothing has to be read or written for this outcome but the job's state."""
-    return (
-        type(outcome) is Done
-        and outcome.result is None
-        and outcome.result_error is None
-        and not outcome.follow_ups
-        and is_plain(outcome.delivery.message)
-    )
+    return is_bare(outcome) and is_plain(outcome.delivery.message)
 
 
 def packed_outcome(outcome: Outcome) -> dict[str, Any]:

@@ -46,9 +46,11 @@ from queuekit_redis.scripts import script
 _log = logging.getLogger("queuekit.redis")
 CHUNK = 250
 """Jobs in one script: about a millisecond of the server's time, in which it answers nobody else."""
+HEAVY = 5
+"""What a job with a key, a limit, a scope or a result costs more than a plain one, whose work is shared by the whole script."""
 CHUNK_BYTES = 4 << 20
 """Characters of bodies in one script."""
-BATCH = 1000
+BATCH = 5000
 """Jobs in one call: several scripts, one round trip."""
 LOOK = 1000
 """Records that one script of an administrative verb looks at."""
@@ -198,7 +200,7 @@ class RedisDriver:
             for chunk in chunks:
                 yield self._keys_of(name, {message.queue for message in chunk}), (now, pack(packed(chunk)), *more)
 
-        answers, errors = self._link.send(name, calls(), patience=patience, doing="sending")
+        answers, errors = self._link.send(name, calls, patience=patience, doing="sending")
         _judge(chunks, errors)
         elsewhere = [queue for answer in answers if answer for queue in answer[-1]] if name != "send" else []
         self._ring(elsewhere, {message.queue for message in messages})
@@ -268,12 +270,12 @@ class RedisDriver:
         lent: list[Delivery | State | None] = []
         places = len(ids) if free is None else free
         for chunk in _parts(ids, CHUNK):
-            wanted = pack([micros(lease), recover, places])
+            wanted = pack([micros(lease), places, recover])
             codes, *reply = self._run("lend", pack(list(chunk)), wanted, doing="lending by id")
-            found = codec.deliveries_of(reply)
-            places -= sum(delivery.recovered for delivery in found)
-            deliveries = iter(found)
-            lent += [next(deliveries) if code == "!" else codec.STATES.get(code) for code in codes.decode()]
+            deliveries = codec.deliveries_of(reply)
+            places -= sum(delivery.recovered for delivery in deliveries)
+            following = iter(deliveries)
+            lent += [next(following) if code == "!" else codec.STATES.get(code) for code in codes.decode()]
         return lent
 
     def published(self, ids: Sequence[str], *, again_after: float) -> None:
@@ -310,9 +312,9 @@ class RedisDriver:
     # ----------------------------------------------------------------------------------------------------- settling
 
     def settle(self, outcomes: Sequence[Outcome]) -> list[Settlement]:
-        """Apply outcomes; see the contract. Each script settles up to 250, with their follow-ups."""
+        """Apply outcomes; see the contract. Each outcome and its follow-ups are in one script."""
         answers: list[Settlement] = []
-        for part in _parts(outcomes, CHUNK):
+        for part in _portions(outcomes):
             packed = Packed(part)
             marks, elsewhere = self._run("settle", *packed.arguments, bells=packed.queues, doing="settling")
             answers += packed.answers(marks)
@@ -330,7 +332,7 @@ class RedisDriver:
         recover: bool = True,
     ) -> tuple[list[Settlement], list[Delivery]]:
         """Settle and claim in one script; see the contract."""
-        *before, last = [*_parts(outcomes, CHUNK)] or [()]
+        *before, last = [*_portions(outcomes)] or [()]
         answers = [answer for part in before for answer in self.settle(part)]
         packed = Packed(last)
         asked = Asked(tuple(queues), limit, lease, limit if free is None else free, recover)
@@ -565,15 +567,30 @@ def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 def _chunks(messages: Sequence[Message]) -> Iterator[list[Message]]:
     """Cut a batch so that each script takes about a millisecond."""
     chunk: list[Message] = []
-    size = 0
+    cost = size = 0
     for message in messages:
-        if len(chunk) == CHUNK or (chunk and size + len(message.body) > CHUNK_BYTES):
+        weight = 1 if codec.is_plain(message) else HEAVY
+        if chunk and (cost + weight > CHUNK or size + len(message.body) > CHUNK_BYTES):
             yield chunk
-            chunk, size = [], 0
+            chunk, cost, size = [], 0, 0
         chunk.append(message)
+        cost += weight
         size += len(message.body)
     if chunk:
         yield chunk
+
+
+def _portions(outcomes: Sequence[Outcome]) -> Iterator[Sequence[Outcome]]:
+    """Cut a batch of outcomes in the same way."""
+    start = cost = 0
+    for number, outcome in enumerate(outcomes):
+        weight = HEAVY * (1 + len(outcome.follow_ups)) if outcome.follow_ups or not codec.is_bare(outcome) else 1
+        if cost + weight > CHUNK and number > start:
+            yield outcomes[start:number]
+            start, cost = number, 0
+        cost += weight
+    if start < len(outcomes):
+        yield outcomes[start:]
 
 
 def _items(messages: Sequence[Message]) -> list[Any]:

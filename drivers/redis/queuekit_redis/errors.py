@@ -68,7 +68,7 @@ CLASSES: dict[type[BaseException], str] = {
 _CODE = re.compile(r"\b(" + "|".join(CODES) + r")\b")
 
 
-def is_elsewhere(error: BaseException) -> bool:
+def is_elsewhere(error: BaseException | None) -> bool:
     """Whether the server that was asked is not the one that has the keys (any more)."""
     return isinstance(error, (MovedError, ReadOnlyError)) or (
         isinstance(error, ResponseError) and "READONLY" in str(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -114,7 +114,7 @@ class Link:
     def send(
         self,
         name: str,
-        calls: Iterable[tuple[Sequence[str], tuple[Any, ...]]],
+        calls: Callable[[], Iterable[tuple[Sequence[str], tuple[Any, ...]]]],
         *,
         patience: Patience | None,
         doing: str,
@@ -125,7 +125,13 @@ class Link:
         `DispatchCancelled` by `patience`, else what kept it back.
         """
         with self._for_sending(patience, doing) as connection:
-            return self._stream(connection, name, calls, patience, doing)
+            answers, errors = self._stream(connection, name, calls(), patience, doing)
+        if not all(error is not None and is_elsewhere(error.__cause__) for error in errors):
+            return answers, errors
+        with redis_errors(self.server, doing=doing):
+            self._go_elsewhere()  # all were refused, so nothing was applied
+        with self._for_sending(patience, doing) as connection:
+            return self._stream(connection, name, calls(), patience, doing)
 
     @contextmanager
     def _for_sending(self, patience: Patience | None, doing: str) -> Iterator[Connection]:
@@ -186,8 +192,7 @@ class Link:
                     unloaded.append(number)
                 except ResponseError as refused:
                     error = translated(refused, server=self.server, doing=doing)
-                    if is_elsewhere(refused):
-                        self._go_elsewhere()
+                    error.__cause__ = refused
                 except FAILURES as failure:
                     broken = failure
             if broken is not None:

@@ -17,7 +17,7 @@ from queuekit import AmbiguousDispatch, DispatchTimeout, DriverUnavailable, Job,
 from queuekit_integration.checker import Plan
 from queuekit_integration.faults import Proxy, SmallDisk, few_files, little_memory
 from queuekit_integration.faults.proxy import Direction
-from queuekit_integration.harness import Harness, wait_until
+from queuekit_integration.harness import Harness, WorkerProcess, wait_until
 from queuekit_integration.registry import scenario
 from queuekit_integration.servers import Server
 
@@ -341,5 +341,18 @@ def scenario_ord_06_order_under_worker_kill(h: Harness) -> None:
     jobs = [Job("slow", {"seconds": 0.03}, key=f"k{number % 6}") for number in range(60)]
     h.dispatch_recorded(queue, jobs)
     wait_until(lambda: {s["pid"] for s in h.starts()} >= {first.pid, second.pid}, "both workers to be at it")
+    wait_until(lambda: _frozen_in_handler(h, first), "the first worker to be caught in a handler")
     h.kill_recorded(first)
     h.finish(Plan(dispatches=60, redelivery=True, faults=("kill",), workers=(first.pid, second.pid)))
+
+
+def _frozen_in_handler(h: Harness, worker: WorkerProcess) -> bool:
+    """Freeze a worker; whether a handler runs in it then. If none does, it goes on."""
+    worker.freeze()
+    notes = [note for note in h.notes() if note["pid"] == worker.pid]
+    running = {note["job"] for note in notes if note["f"] == "start"} - {
+        note["job"] for note in notes if note["f"] == "end"
+    }
+    if not running:
+        worker.thaw()
+    return bool(running)

@@ -22,6 +22,7 @@ SIGNS = {
     "refused": "refused",
     "no_server": "–",
     "no_file": "–",
+    "no_keyspace": "–",
     "weaker": "weaker",
     "gap": "gap",
     "failed": "✘",
@@ -33,7 +34,7 @@ HEAD = """# Guarantees
 Made from the results of a run of the catalogue, never written by hand; CI fails when this page differs from what its run
 says. **✔** holds: the scenario passed in the run that made this page. **refused**: the driver cannot do it, and the scenario's
 twin passed, which asserts that it says so before anything is stored. **weaker**, **gap**: less than
-the statement, or not yet; the sentence below its table says what instead, and the run showed just that. **–**: a fault of a server or of a file, and this driver was
+the statement, or not yet; the sentence below its table says what instead, and the run showed just that. **–**: a fault of a server, of a file or of a key-value server, and this driver was
 seen to use none. **?**: no result. Every statement links to the scenario that
 proves it.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
@@ -78,6 +80,11 @@ class RedisHarness(ServedHarness):
     def key(self, name: str) -> str:
         """Return the name of one of this namespace's keys."""
         return f"queuekit:{{{self.namespace}}}:{name}"
+
+    @property
+    def keyspace(self) -> RedisKeyspace:
+        """What can be done to the server by its own commands."""
+        return RedisKeyspace(self)
 
     def write_garbage(self, body: bytes) -> None:
         """Store a job past the driver, its body no text."""
@@ -159,3 +166,88 @@ class RedisHarness(ServedHarness):
         if counted != dict(real):
             found.append(f"counted {counted}, and there are {dict(real)}")
         return found
+
+
+class RedisKeyspace:
+    """Harm by Redis' own commands."""
+
+    def __init__(self, harness: RedisHarness) -> None:
+        self._harness = harness
+        self._client = harness.client()
+
+    @property
+    def keys(self) -> Iterator[str]:
+        """Yield the names of the namespace's keys."""
+        for key in sorted(self._client.keys(f"{self._harness.key('')}*")):
+            yield key.decode().rpartition("}:")[2]
+
+    def flush(self) -> None:
+        """Drop all data."""
+        self._client.flushall()
+
+    def forget_scripts(self) -> None:
+        """Forget every script."""
+        self._client.script_flush()
+
+    def drop(self, key: str) -> None:
+        """Remove a key."""
+        self._client.delete(self._harness.key(key))
+
+    @contextmanager
+    def spoil(self, key: str) -> Iterator[None]:
+        """Put a text in a key's place."""
+        self._client.set(self._harness.key(key), "not queuekit's")
+        yield
+        self._client.delete(self._harness.key(key))
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Allow less memory than is used."""
+        with self._harness.set("maxmemory", "1mb"):
+            yield
+
+    @contextmanager
+    def evicting(self) -> Iterator[None]:
+        """Allow less memory than is used, and let any key go."""
+        before = self._client.info("stats")["evicted_keys"]
+        with self._harness.set("maxmemory-policy", "allkeys-random"), self._harness.set("maxmemory", "1mb"):
+            self._client.ping()
+            wait_until(lambda: self._client.info("stats")["evicted_keys"] > before, "keys to be evicted")
+            yield
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Run a script that does not end."""
+        with self._harness.set("lua-time-limit", "50"):
+            script = threading.Thread(target=self._spin)
+            script.start()
+            wait_until(self._is_busy, "the script to keep the server busy")
+            yield
+            self._client.script_kill()
+            script.join()
+
+    def _spin(self) -> None:
+        with self._harness.client() as client, contextlib.suppress(redis.ResponseError):  # it is killed
+            client.eval("while true do end", 0)
+
+    def _is_busy(self) -> bool:
+        with self._harness.client() as client:
+            try:
+                client.ping()
+            except redis.ResponseError as error:
+                return "BUSY" in str(error)
+        return False
+
+    def cut_clients(self) -> int:
+        """Kill every normal client but this one."""
+        return int(self._client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"))
+
+    def hold_clients(self, seconds: float) -> None:
+        """Pause all clients."""
+        self._client.client_pause(int(seconds * 1000))
+        time.sleep(seconds)
+
+    @property
+    def clients(self) -> int:
+        """Ask for their list."""
+        return len(self._client.client_list(_type="normal")) - 1

@@ -9,7 +9,7 @@ promote()
 if wanted[4] then
     sweep()
 end
-local queues, limit, values = unpaused(wanted[1]), math.min(wanted[2], MOST), {}
+local queues, limit, values = unpaused(wanted[1]), math.min(wanted[2], LOOKED), {}
 for _, set in ipairs({ RECOVERED, READY }) do
     for _, queue in ipairs(queues) do
         if #values < limit then

@@ -2,8 +2,8 @@
 -- uses: base job
 -- keys: paused
 
--- Jobs promoted, taken back or looked at by one call: a bound on how long a script holds the server.
-local MOST = 250
+-- Jobs promoted, and taken back, by one call, and jobs looked at to be lent: bounds on how long a script holds the server.
+local MOST, LOOKED = 100, 250
 
 local function promote()
     local ids = call('ZRANGEBYSCORE', DUE, '-inf', NOW, 'LIMIT', 0, MOST)
@@ -144,7 +144,7 @@ end
 -- Lend jobs whose lease ran out, highest priority first, to slots that will start them at once.
 local function lend_recovered(queues, places, lease_end)
     local looked = 0
-    while #lent_values < places and looked < MOST do
+    while #lent_values < places and looked < LOOKED do
         local found = {}
         for _, queue in ipairs(queues) do
             for _, member in ipairs(first_in(RECOVERED, queue .. ':', places)) do
@@ -168,7 +168,7 @@ end
 
 local function lend_ready(queue, limit, lease_end)
     local looked = 0
-    while #lent_values < limit and looked < MOST do
+    while #lent_values < limit and looked < LOOKED do
         local members = first_in(READY, queue .. ':', limit - #lent_values)
         if #members == 0 then
             return

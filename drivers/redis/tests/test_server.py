@@ -1,0 +1,280 @@
+"""What no scenario can see: permissions, pools, forks, half-sent batches, and what an old server is told."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+import redis
+
+from queuekit import Queue
+from queuekit.contract import (
+    AmbiguousSend,
+    DispatchTimeout,
+    Done,
+    DriverRejected,
+    Message,
+    PartialSend,
+    Patience,
+    PoolTimeout,
+    SystemClock,
+    Wakeup,
+)
+from queuekit.ids import new_id
+from queuekit_integration.faults import Proxy
+from queuekit_integration.harness import wait_until
+from queuekit_redis import RedisDriver
+from queuekit_redis.doctor import Server, findings
+
+
+def message(**fields) -> Message:
+    return Message(new_id(), fields.pop("queue", "default"), "t", fields.pop("body", "{}"), **fields)
+
+
+def test_a_thousand_messages_travel_in_one_round_trip_and_keep_their_order(driver_of, native):
+    driver = driver_of()
+    messages = [message(body=str(number)) for number in range(1000)]
+    driver.send(messages[:1])
+    native.config_resetstat()
+    driver.send(messages[1:])
+    assert native.info("commandstats")["cmdstat_evalsha"]["calls"] == 4
+    found = driver.claim(["default"], limit=1000, lease=10)
+    assert [delivery.message.body for delivery in found] == [str(number) for number in range(1000)]
+
+
+def test_a_batch_that_was_cut_says_what_was_stored_and_what_cannot_be_known(server, driver_of):
+    with Proxy("127.0.0.1", server.port) as proxy:
+        driver = driver_of(port=proxy.port)
+        driver.send([message()])
+        messages = [message(body="x" * 3000) for _ in range(1000)]
+        proxy.lose_reply(b"EVALSHA", skip=0)
+        with pytest.raises((PartialSend, AmbiguousSend)) as caught:
+            driver.send(messages)
+        error = caught.value
+        if isinstance(error, PartialSend):
+            told = {*error.accepted, *error.failed, *error.unknown}
+            assert told == {one.id for one in messages}
+        driver.send(messages)
+        assert driver.count()[0].pending == 1001, "sending again what was unknown doubled or lost something"
+
+
+def test_patience_ends_before_or_after_bytes_have_left(server, driver_of):
+    with Proxy("127.0.0.1", server.port) as proxy:
+        driver = driver_of(port=proxy.port)
+        driver.send([message()])
+        with pytest.raises(DispatchTimeout):
+            driver.send([message()], patience=Patience(0.0, clock=SystemClock()))
+        proxy.hold()
+        begin = time.monotonic()
+        with pytest.raises(AmbiguousSend):
+            driver.send([message()], patience=Patience(0.3, clock=SystemClock()))
+        assert time.monotonic() - begin < 1.5
+
+
+def test_a_connection_that_died_in_silence_costs_a_reconnect_and_no_job(server, driver_of):
+    with Proxy("127.0.0.1", server.port) as proxy:
+        driver = driver_of("?health_interval=0.05&socket_timeout=0.5", port=proxy.port)
+        driver.send([message()])
+        for connection in proxy.connections:
+            proxy.hold(connection=connection)
+        time.sleep(0.1)
+        driver.send([message()])
+        assert driver.count()[0].pending == 2
+
+
+def test_more_threads_than_connections_wait_for_one_another(driver_of):
+    driver = driver_of("?pool_size=2")
+    threads = [threading.Thread(target=driver.send, args=([message()],)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert driver.count()[0].pending == 20
+    assert driver.limits.connections == 2
+
+
+def test_a_pool_that_stays_empty_is_a_passing_error(server, driver_of):
+    with Proxy("127.0.0.1", server.port) as proxy:
+        driver = driver_of("?pool_size=1&pool_timeout=0.2", port=proxy.port)
+        proxy.hold()
+        counted = []
+        holder = threading.Thread(target=lambda: counted.append(driver.count()))
+        holder.start()
+        wait_until(lambda: driver._link._used == 1, "the only connection to be in use")
+        with pytest.raises(PoolTimeout, match="pool_size") as caught:
+            driver.count()
+        assert caught.value.retryable
+        proxy.release()
+        holder.join()
+        assert counted == [[]], "the call that only had to wait did not go on"
+
+
+def test_wrong_credentials_end_a_worker_and_are_not_tried_for_ever(native, server):
+    native.acl_setuser("app", enabled=True, passwords=["+right"], keys=["*"], categories=["+@all"])
+    queue = Queue(f"redis://app:wrong@127.0.0.1:{server.port}/0")
+    worker = queue.worker(concurrency=1).start()
+    wait_until(lambda: worker.ended, "the worker to give up")
+    with pytest.raises(DriverRejected, match="WRONGPASS") as caught:
+        queue.open()
+    assert "wrong@" not in str(caught.value)
+    queue.close()
+    native.acl_deluser("app")
+
+
+LEAST = [
+    "+@connection",
+    "+info",
+    "+config|get",
+    "+time",
+    "+evalsha",
+    "+script|load",
+    "+hkeys",
+    "+smembers",
+    "+sadd",
+    "+srem",
+    "+blpop",
+    "+rpush",
+    "+pexpire",
+    "+hget",
+    "+hset",
+    "+hdel",
+    "+hmget",
+    "+hlen",
+    "+hexists",
+    "+hincrby",
+    "+hgetall",
+    "+hvals",
+    "+exists",
+    "+llen",
+    "+sismember",
+    "+smismember",
+    "+zadd",
+    "+zrem",
+    "+zrange",
+    "+zrangebyscore",
+    "+zrangebylex",
+    "+zremrangebylex",
+    "+zlexcount",
+    "+zmscore",
+]
+
+
+def test_the_documented_permissions_are_enough(native, server, repository):
+    """Every verb of a worker's day, by a user that may touch this namespace's keys and run these commands alone."""
+    documented = (repository / "docs" / "redis.md").read_text("utf-8")
+    assert " ".join(LEAST[:8]) in documented.replace("\n", " ").replace("\\ ", "")
+    rules = ["reset", "on", ">secret", "~queuekit:{shop}:*", *LEAST]
+    native.execute_command("ACL", "SETUSER", "least", *rules)
+    queue = Queue(f"redis://least:secret@127.0.0.1:{server.port}/0", namespace="shop")
+
+    @queue.job(name="t", retries=1, rate_limit="100/s", concurrency=("c", 2))
+    def job(number: int) -> int:
+        return number
+
+    with queue.worker(concurrency=2):
+        handles = [job.using(unique_key=str(n), key=str(n % 2), tags=["a"]).dispatch(n) for n in range(10)]
+        assert [handle.result(20) for handle in handles] == list(range(10))
+    delayed = job.using(delay=60).dispatch(11)
+    queue.pause("default")
+    queue.resume("default")
+    delayed.cancel()
+    delayed.retry()
+    queue.purge("default")
+    assert queue.stats().queues[0].completed == 10
+    assert len(queue.jobs(state="completed")) == 10
+    handles[0].delete()
+    queue.prune(older_than=0)
+    assert queue.doctor()
+    other = Queue(f"redis://least:secret@127.0.0.1:{server.port}/0", namespace="other")
+    with pytest.raises(DriverRejected, match="NOPERM"):
+        other.stats()
+    queue.close()
+    other.close()
+    native.acl_deluser("least")
+
+
+def test_a_forked_child_speaks_over_connections_of_its_own(driver_of):
+    driver = driver_of()
+    driver.send([message(body="parent")])
+    pid = os.fork()
+    if pid == 0:
+        driver.send([message(body="child")])
+        found = driver.claim(["default"], limit=1, lease=10)
+        os._exit(0 if len(found) == 1 else 1)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    driver.send([message(body="parent")])
+    assert len(driver.claim(["default"], limit=5, lease=10)) == 2
+
+
+def test_an_idle_claim_hears_of_another_clients_job_without_polling(driver_of):
+    waiting, other = driver_of("?poll_interval=30"), driver_of()
+    found, begin = [], time.monotonic()
+
+    def wait():
+        found.extend(waiting.claim(["default", "second"], limit=1, lease=10, wait=20))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.3)
+    other.send([message(queue="second")])
+    thread.join()
+    assert len(found) == 1
+    assert time.monotonic() - begin < 3
+
+
+def test_a_mark_that_nobody_here_wants_goes_back_to_the_bell(driver_of, native):
+    first, other = driver_of("?poll_interval=30"), driver_of()
+    flag = Wakeup()
+    threading.Timer(0.2, flag.set).start()
+    assert first.claim(["default"], limit=1, lease=10, wait=20, wakeup=flag) == []
+    other.send([message()])  # the first one's connection still waits, and none of its claims does
+    bell = first._keys.bell("default")
+    wait_until(lambda: native.llen(bell) == 1, "the mark to be there for whoever comes next")
+
+
+def test_what_is_forgotten_at_once_leaves_no_key_that_grows(driver_of, native):
+    driver = driver_of()
+    for _ in range(20):
+        driver.send([message(retain=0.0) for _ in range(500)])
+        found = driver.claim(["default"], limit=500, lease=10)
+        assert driver.settle([Done(delivery) for delivery in found]) == ["applied"] * 500
+    keys = native.keys(f"{driver._keys.prefix}*")
+    assert {key.decode().rpartition("}:")[2] for key in keys} <= {"meta", "wake:default"}
+
+
+def test_jobs_that_cost_more_travel_in_smaller_scripts(driver_of, native):
+    driver = driver_of()
+    driver.send([message(key="k")])
+    native.config_resetstat()
+    driver.send([message(key=str(n % 50), tags=("a",)) for n in range(500)])
+    assert native.info("commandstats")["cmdstat_evalsha"]["calls"] == 10
+
+
+def test_a_given_client_is_used_with_its_own_settings(server):
+    client = redis.Redis(port=server.port, decode_responses=True, protocol=3)
+    driver = RedisDriver(client=client, namespace="given")
+    driver.open()
+    driver.send([message()])
+    [delivery] = driver.claim(["default"], limit=1, lease=10)
+    assert driver.settle([Done(delivery)]) == ["applied"]
+    assert driver.native() is client
+    driver.close()
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("info", "too_old"),
+    [
+        ({"redis_version": "6.0.16"}, True),
+        ({"redis_version": "6.2.0"}, False),
+        ({"redis_version": "7.2.4", "valkey_version": "8.1.0"}, False),
+    ],
+)
+def test_an_old_server_is_told_so(info, too_old):
+    text = "\r\n".join(f"{name}:{value}" for name, value in info.items()).encode()
+    server = Server.ask(lambda *words: text if words[0] == "INFO" else [])
+    assert server.too_old is too_old
+    assert (findings(server)[0].level == "error") is too_old
