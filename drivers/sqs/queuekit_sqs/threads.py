@@ -1,9 +1,9 @@
-"""Daemon threads for blocking requests: made on demand, at most so many, ended together."""
+"""Daemon threads for blocking requests: made on demand, at most so many, ended when idle."""
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
@@ -16,18 +16,21 @@ IDLE = 1.0
 
 
 class Threads:
-    """Runs calls at the same time; what cannot start at once waits for a thread, and idle threads end by themselves.
+    """Runs calls at the same time; what cannot start at once waits for a thread.
 
     Not the standard library's executor: its threads keep an interpreter from ending while a poll waits for a message.
     """
 
-    def __init__(self, most: int, *, name: str) -> None:
+    def __init__(self, most: int, *, name: str, idle: float = IDLE) -> None:
         self._most = most
         self._name = name
-        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._idle = threading.Semaphore(0)
-        self._lock = threading.Lock()
-        self._threads: list[threading.Thread] = []
+        self._idle = idle
+        self._changed = threading.Condition()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._waiting = 0
+        """Threads without a call; each call that is queued has one of them, or is taken by the first that is done."""
+        self._threads: set[threading.Thread] = set()
+        self._ended = False
 
     def start(self, call: Callable[[], T]) -> Future[T]:
         """Run a call on a thread, and return what will hold its answer."""
@@ -43,9 +46,12 @@ class Threads:
             else:
                 future.set_result(answer)
 
-        self._calls.put(run)
-        if not self._idle.acquire(blocking=False):
-            self._grow()
+        with self._changed:
+            self._calls.append(run)
+            if self._waiting >= len(self._calls):
+                self._changed.notify()
+            elif len(self._threads) < self._most:
+                self._grow()
         return future
 
     def all(self, calls: Sequence[Callable[[], T]]) -> list[T | BaseException]:
@@ -56,42 +62,35 @@ class Threads:
 
     def end(self, timeout: float) -> None:
         """Let every thread end after what it does now, and wait for that, `timeout` seconds at most each."""
-        with self._lock:
-            threads, self._threads, self._most = self._threads, [], 0
-        for _ in threads:
-            self._calls.put(None)
+        with self._changed:
+            self._ended = True
+            threads = list(self._threads)
+            self._changed.notify_all()
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(timeout)
 
     def _grow(self) -> None:
-        with self._lock:
-            if len(self._threads) < self._most:
-                thread = threading.Thread(target=self._serve, name=f"{self._name}-{len(self._threads)}", daemon=True)
-                self._threads.append(thread)
-                thread.start()
+        thread = threading.Thread(target=self._serve, name=f"{self._name}-{len(self._threads)}", daemon=True)
+        self._threads.add(thread)
+        thread.start()
 
     def _serve(self) -> None:
-        while True:
-            try:
-                call = self._calls.get(timeout=IDLE)
-            except queue.Empty:
-                if self._may_leave():
-                    return
-                continue
-            if call is None:
-                return
+        while (call := self._next()) is not None:
             call()
-            self._idle.release()
 
-    def _may_leave(self) -> bool:
-        """Leave the pool, unless somebody counts on this thread for a call that is on its way."""
-        with self._lock:
-            if not self._idle.acquire(blocking=False):
-                return False
-            if threading.current_thread() in self._threads:
-                self._threads.remove(threading.current_thread())
-            return True
+    def _next(self) -> Callable[[], None] | None:
+        """Return the next call; None when this thread is to end, and then it is counted no more."""
+        with self._changed:
+            in_time = True
+            while not self._calls:
+                if self._ended or not in_time:
+                    self._threads.discard(threading.current_thread())
+                    return None
+                self._waiting += 1
+                in_time = self._changed.wait(self._idle)
+                self._waiting -= 1
+            return self._calls.popleft()
 
 
 def _answer(call: Callable[[], T]) -> T | BaseException:
