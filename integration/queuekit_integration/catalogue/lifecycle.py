@@ -52,7 +52,7 @@ def scenario_wrk_04_sigint_same_as_term(h: Harness) -> None:
     assert (waiting.state, waiting.info().attempt) == ("pending", 0)
 
 
-@scenario("WRK-05", needs=("count",), timing=True)
+@scenario("WRK-05", needs=("count", "order"), timing=True)
 def scenario_wrk_05_prefetched_returned_on_stop(h: Harness) -> None:
     """Stop a worker that holds more than it runs: another takes the rest at once, while the handler still runs."""
     queue, other = h.queue(), h.queue()
