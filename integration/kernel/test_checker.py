@@ -72,6 +72,15 @@ BAD: dict[str, list[tuple[Any, ...]]] = {
 
 LEGAL: dict[str, tuple[list[tuple[Any, ...]], Plan]] = {
     "a plain success": ([*sent(), *ran()], Plan(dispatches=1)),
+    "a job of a key that was dispatched twice under its id": (
+        [
+            (0, "dispatch", "invoke", "a", {"key": "k"}),
+            (0.1, "dispatch", "info", "a"),
+            *sent("a", t=0.2, key="k"),
+            *ran(),
+        ],
+        Plan(dispatches=1),
+    ),
     "a retry": ([*sent(), *ran(outcome="again"), *ran(t=3, token=2, attempt=2)], Plan(redelivery=True)),
     "a snooze keeps the attempt": ([*sent(), *ran(outcome="released"), *ran(t=3, token=2)], Plan()),
     "a zombie after its lease": (

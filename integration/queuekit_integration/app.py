@@ -115,6 +115,14 @@ def hog(ctx: JobContext, seconds: float) -> None:
     note("end", ctx)
 
 
+@queue.job(name="flaky", retries=20, backoff=Backoff.constant(0.02))
+def flaky(ctx: JobContext) -> None:
+    """Fail the first attempt."""
+    if ctx.attempt == 1:
+        message = "the first attempt always fails"
+        raise RuntimeError(message)
+
+
 @queue.job(name="eat", retries=0)
 def eat(ctx: JobContext, size: int) -> int:
     """Take memory, and give it back."""

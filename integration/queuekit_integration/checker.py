@@ -182,10 +182,13 @@ class Gathered:
         return (story for story in self.stories.values() if story.starts)
 
     def keys(self) -> dict[str, list[tuple[Record, Story]]]:
-        """Return the dispatches of every key, in order of their invocations."""
+        """Return the jobs of every key with their first dispatches, in order of those invocations.
+
+        A job whose dispatch was answered by nobody is dispatched again under its id, and is one job of its key.
+        """
         keys: dict[str, list[tuple[Record, Story]]] = defaultdict(list)
         for story in self.stories.values():
-            for dispatch in story.dispatched:
+            for dispatch in story.dispatched[:1]:
                 if dispatch.key is not None:
                     keys[dispatch.key].append((dispatch, story))
         for dispatches in keys.values():

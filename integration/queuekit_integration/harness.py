@@ -7,6 +7,7 @@ import dataclasses
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -429,7 +430,13 @@ class Harness:
         """Assert that the whole history is valid, but for what this column's weaker sentence allows."""
         verdict = check(read_history(self.folder), dataclasses.replace(plan, allowed=plan.allowed | self.allowed))
         self.tolerated |= verdict.tolerated
-        assert verdict.valid, str(verdict)
+        assert verdict.valid, f"{verdict}; the history is kept in {self._kept()}"
+
+    def _kept(self) -> Path:
+        """Copy this cell's files to where they outlive it: an invalid history is final, and somebody will want to read it."""
+        kept = Path("results", "histories", f"{self.column.replace(':', '-')}-{self.namespace}")
+        shutil.copytree(self.folder, kept, dirs_exist_ok=True)
+        return kept
 
     def heal(self) -> None:
         """Undo what was done to the server."""

@@ -5,8 +5,6 @@ Each one ends alike: heal, work everything off, judge the whole history, and ask
 
 from __future__ import annotations
 
-import os
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from queuekit import AmbiguousDispatch, DispatchTimeout, DriverUnavailable, Job, Queue
+from queuekit_integration.chaos import Chaos, seed_of_this_run
 from queuekit_integration.checker import Plan
-from queuekit_integration.faults import Proxy, SmallDisk, few_files, little_memory
-from queuekit_integration.faults.proxy import Direction
+from queuekit_integration.faults import SmallDisk, few_files, little_memory
 from queuekit_integration.harness import Harness, WorkerProcess, wait_until
 from queuekit_integration.registry import scenario
 from queuekit_integration.servers import Server
@@ -255,75 +253,12 @@ def scenario_flt_22_memory_limit_worker(h: Harness) -> None:
     h.finish(Plan(dispatches=14, faults=("memory",), workers=(worker.pid,)))
 
 
-class Chaos:
-    """A seeded schedule of faults: about a quarter of it is quiet, every fault is healed before the next."""
-
-    def __init__(self, h: Harness, proxy: Proxy, seed: int) -> None:
-        self._h = h
-        self._proxy = proxy
-        self._rng = random.Random(seed)
-        self._worker = h.spawn_worker(through=proxy, lease=1.0)
-
-    def run(self, seconds: float) -> None:
-        """Cause faults for so long."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            fault = self._rng.choice(
-                [self._quiet, self._hold, self._reset, self._slow, self._worker_dies, *self._server()]
-            )
-            fault(self._rng.uniform(0.1, 0.6))
-
-    def _server(self) -> list[Callable[[float], None]]:
-        found: list[Callable[[float], None]] = []
-        if "freeze" in self._h.faults():
-            found.append(self._freeze)
-        if "kill" in self._h.faults():
-            found.append(self._kill)
-        return found
-
-    def _quiet(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-    def _hold(self, seconds: float) -> None:
-        held: list[tuple[Direction, ...]] = [("up",), ("down",), ("up", "down")]
-        self._proxy.hold(*self._rng.choice(held))
-        time.sleep(seconds)
-        self._proxy.release()
-
-    def _reset(self, seconds: float) -> None:
-        for _ in range(5):
-            self._proxy.reset_all()
-            time.sleep(seconds / 5)
-
-    def _slow(self, seconds: float) -> None:
-        self._proxy.delay(0.05)
-        time.sleep(seconds)
-        self._proxy.delay(0.0)
-
-    def _freeze(self, seconds: float) -> None:
-        server_of(self._h).freeze()
-        time.sleep(seconds)
-        server_of(self._h).thaw()
-
-    def _kill(self, seconds: float) -> None:
-        server_of(self._h).kill()
-        time.sleep(seconds)
-        server_of(self._h).start()
-
-    def _worker_dies(self, seconds: float) -> None:
-        self._h.kill_recorded(self._worker)
-        time.sleep(seconds)
-        self._worker = self._h.spawn_worker(through=self._proxy, lease=1.0)
-
-
 @scenario("FLT-24", needs=("server", "processes", "count", "unique_ids"), faults=("proxy",), timing=True)
 def scenario_flt_24_random_mix_seeded(h: Harness) -> None:
-    seed = int(os.environ.get("QUEUEKIT_SEED") or random.SystemRandom().randrange(10**6))
-    print(f"QUEUEKIT_SEED={seed} repeats this mix of faults")  # noqa: T201 - pytest shows it beside a failure
     proxy = h.proxy()
     queue = h.queue(through=proxy)
     steady = h.spawn_worker(lease=1.0)
-    chaos = Chaos(h, proxy, seed)
+    chaos = Chaos(h, proxy, seed_of_this_run())
     load = h.load(queue, 150, short, pause=0.02)
     chaos.run(6.0)
     h.heal()

@@ -13,14 +13,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO
 
 from queuekit_integration.servers.tree import alive, end_tree, started_at, wait_gone
 
 __all__ = ["guard_container", "guard_folder", "guard_mount", "guard_process"]
 
-_guards: dict[int, IO[bytes]] = {}
-"""The guard's input, by the process it was started for: a forked child gets a guard of its own."""
+_guards: dict[int, int] = {}
+"""The guard's input, a file descriptor, by the process it was started for: a forked child gets a guard of its own."""
 
 
 def guard_process(pid: int) -> None:
@@ -47,19 +46,19 @@ def _tell(line: str) -> None:
     owner = os.getpid()
     if owner not in _guards:
         _guards[owner] = _start()
-    _guards[owner].write(line.encode() + b"\n")
+    os.write(_guards[owner], line.encode() + b"\n")
 
 
-def _start() -> IO[bytes]:
+def _start() -> int:
+    theirs, ours = os.pipe()
     guard = subprocess.Popen(
         [sys.executable, "-c", f"from {__name__} import main; main()"],
-        stdin=subprocess.PIPE,
-        bufsize=0,
+        stdin=theirs,
         start_new_session=True,  # Ctrl-C is for the tests, not for who cleans up behind them
     )
-    assert guard.stdin is not None
+    os.close(theirs)
     guard.returncode = 0  # it outlives its owner on purpose: nobody waits for it, and nobody is warned
-    return guard.stdin
+    return ours
 
 
 def main() -> None:
