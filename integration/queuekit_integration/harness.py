@@ -400,7 +400,11 @@ class Harness:
         for proxy in self._proxies:
             proxy.heal()
         queue = self.queue()
-        wait_until(lambda: not _unfinished(queue), "every job to end after the faults", seconds=seconds)
+        try:
+            wait_until(lambda: not _unfinished(queue), "every job to end after the faults", seconds=seconds)
+        except AssertionError as error:
+            error.add_note(f"{queue.stats()}; the history is kept in {self._kept()}")
+            raise
         self.judge(queue, plan)
 
     def all_done(self, queue: Queue, handles: Iterable[JobHandle[Any]]) -> None:
