@@ -5,7 +5,8 @@ A mutant that no scenario kills is a defect of the catalogue.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,12 @@ from queuekit import SystemClock
 from queuekit.contract import (
     Delivery,
     Extension,
+    Failure,
     Message,
     Outcome,
+    Page,
     Progress,
+    Query,
     QueueCounts,
     Receipt,
     Released,
@@ -43,6 +47,11 @@ class Mutant:
     def name(self) -> str:
         """The broken promise."""
         return self.broker.__name__
+
+    @property
+    def does(self) -> str:
+        """The same in words."""
+        return re.sub(r"(?<!^)(?=[A-Z])", " ", self.name).lower()
 
 
 MUTANTS: list[Mutant] = []
@@ -277,3 +286,229 @@ class MiscountsItsQueues(Broker):
 class IgnoresUniqueness(Broker):
     def send_unique(self, messages: Sequence[Message]) -> list[Receipt]:
         return super().send_unique([msgspec.structs.replace(message, unique=None) for message in messages])
+
+
+@killed_by("LSE-OUTAGE")
+class TakesBackAfterAnOutage(Broker):
+    def claim(self, queues: Sequence[str], **options: Any) -> list[Delivery]:
+        return super().claim(queues, **{**options, "recover": True})
+
+
+@killed_by("LSE-SHORTEN")
+class NeverShortensALease(Broker):
+    def _extend_one(self, delivery: Delivery, now: float, lease: float) -> Extension:
+        job = self._jobs.get(delivery.message.id)
+        before = 0.0 if job is None else job.lease_end
+        answer = super()._extend_one(delivery, now, lease)
+        if job is not None and answer.held:
+            job.lease_end = max(before, job.lease_end)
+        return answer
+
+
+@killed_by("LSE-13")
+class GivesMoreThanWasAskedFor(Broker):
+    def claim(self, queues: Sequence[str], **options: Any) -> list[Delivery]:
+        more = options["limit"] + 1 if options["limit"] >= 1000 else options["limit"]
+        return super().claim(queues, **{**options, "limit": more})
+
+
+@killed_by("RTY-13")
+class RestartsAJobWithItsOldAttempts(Broker):
+    def _retry_one(self, id: str) -> State | None:
+        job = self._jobs.get(id)
+        attempts = 0 if job is None else job.attempt
+        before = super()._retry_one(id)
+        if job is not None and before in {"failed", "cancelled"}:
+            job.attempt = attempts
+        return before
+
+
+@killed_by("RTY-17")
+class RestartsWhatRuns(Broker):
+    def _retry_one(self, id: str) -> State | None:
+        job = self._jobs.get(id)
+        if job is not None and job.state == "running":
+            return "failed"
+        return super()._retry_one(id)
+
+
+@killed_by("RTY-12")
+class KeepsTwoErrorsAlone(Broker):
+    @staticmethod
+    def _note(job: Job, error: Failure | None) -> None:
+        if error is not None:
+            job.errors = (*job.errors[-1:], error)
+
+
+@killed_by("ORD-RESTART")
+class LetsARestartedJobGoFirst(Broker):
+    def _retry_one(self, id: str) -> State | None:
+        before = super()._retry_one(id)
+        job = self._jobs.get(id)
+        if job is not None and before == "failed" and job.message.key is not None:
+            line = self._keys._lines[job.message.key]
+            line.remove(job)
+            line.appendleft(job)
+        return before
+
+
+@killed_by("UNQ-REPLACE")
+class ReplacesWhatRuns(Broker):
+    def _conflict(self, holder: Job, message: Message, now: float) -> Receipt:
+        if holder.state == "running":
+            holder.message = msgspec.structs.replace(holder.message, body=message.body)
+        return super()._conflict(holder, message, now)
+
+
+@killed_by("UNQ-11")
+class KeepsTheFirstDelayOfAReplacedJob(Broker):
+    def _conflict(self, holder: Job, message: Message, now: float) -> Receipt:
+        due = holder.due
+        answer = super()._conflict(holder, message, now)
+        if answer.replaced:
+            holder.due = due
+            self._place(holder, now)
+        return answer
+
+
+@killed_by("ADM-02")
+class ForgetsTheBacklogOfAPausedQueue(Broker):
+    def resume(self, queue: str) -> None:
+        super().resume(queue)
+        for job in list(self._jobs.values()):
+            if job.message.queue == queue and job.state == "pending" and job.seq % 5 == 0:
+                job.ready = False
+
+
+@killed_by("ADM-07")
+class PurgesWhatRuns(Broker):
+    def purge(self, queue: str) -> int:
+        for job in list(self._jobs.values()):
+            if job.message.queue == queue and job.state == "running":
+                self._running.pop(job.message.id)
+                del self._jobs[job.message.id]
+        return super().purge(queue)
+
+
+@killed_by("ADM-08")
+class SkipsAJobBetweenPages(Broker):
+    def browse(self, query: Query) -> Page:
+        page = super().browse(query)
+        return page if page.next is None else msgspec.structs.replace(page, next=str(int(page.next) + 1))
+
+
+@killed_by("ADM-09")
+class DeletesWhatRuns(Broker):
+    def _delete_one(self, id: str) -> State | None:
+        job = self._jobs.get(id)
+        if job is not None and job.state == "running":
+            self._running.pop(id)
+            del self._jobs[id]
+            return "pending"
+        return super()._delete_one(id)
+
+
+@killed_by("ADM-CANCEL-BACK")
+class ForgetsTheFailureOfACancelledJob(Broker):
+    def _apply(self, job: Job, outcome: Outcome) -> None:
+        super()._apply(job, outcome)
+        if job.state == "cancelled":
+            job.errors = ()
+
+
+@killed_by("CTX-05")
+class CancelsWhatHasEnded(Broker):
+    def _cancel_one(self, id: str) -> State | None:
+        job = self._jobs.get(id)
+        if job is not None and job.state == "completed":
+            job.state = "cancelled"
+            return "pending"
+        return super()._cancel_one(id)
+
+
+@killed_by("LIM-01")
+class CutsALongBody(Broker):
+    def send(self, messages: Sequence[Message]) -> None:
+        longest = (1 << 20) - 1
+        super().send([msgspec.structs.replace(message, body=message.body[:longest]) for message in messages])
+
+
+@killed_by("SAF-09")
+class KeepsWhatWasCancelledOnItsClock(Broker):
+    def _tidy(self) -> None:
+        """Forget to."""
+
+
+@killed_by("SAF-03")
+class CountsAnotherQueue(Broker):
+    def count(self, queues: Sequence[str] | None = None) -> list[QueueCounts]:
+        return super().count(None if queues is None or len(queues) > 1 else [f"{queues[0]}0"])
+
+
+@killed_by("STORE-ADMIT")
+class NamesAJobOnce(Broker):
+    def outbox(self, *, limit: int, again_after: float, recover: bool = True) -> list[Message]:
+        return super().outbox(limit=limit, again_after=again_after * 1000, recover=recover)
+
+
+@killed_by("STORE-UNIQUE")
+class AdmitsWhatItsScopeForbids(Broker):
+    def admit(self, messages: Sequence[Message], *, publish_within: float) -> list[Receipt]:
+        free = [msgspec.structs.replace(message, unique=None) for message in messages]
+        return super().admit(free, publish_within=publish_within)
+
+
+@killed_by("STORE-LEND")
+class LendsByIdBeforeItsTime(Broker):
+    def _lend_by_id(self, id: str, now: float, lease: float, *, recovered: bool) -> Delivery | State | None:
+        job = self._jobs.get(id)
+        if job is not None and job.state == "scheduled":
+            job.state, job.held = "pending", None
+        return super()._lend_by_id(id, now, lease, recovered=recovered)
+
+
+@killed_by("STORE-GATES")
+class LendsByIdWhatIsPaused(Broker):
+    def lend(self, ids: Sequence[str], **options: Any) -> list[Delivery | State | None]:
+        paused, self._paused = self._paused, set()
+        try:
+            return super().lend(ids, **options)
+        finally:
+            self._paused = paused
+
+
+@killed_by("STORE-RECOVER")
+class NeverNamesWhatACrashLeft(Broker):
+    def _take_expired(self, limit: int) -> Iterator[Job]:
+        yield from ()
+
+
+@killed_by("STORE-PUBLISHED")
+class NamesWhatIsOnItsWay(Broker):
+    def published(self, ids: Sequence[str], *, again_after: float) -> None:
+        """Forget it."""
+
+
+@killed_by("STORE-OUTAGE")
+class NamesLeasesAfterAnOutage(Broker):
+    def outbox(self, *, limit: int, again_after: float, recover: bool = True) -> list[Message]:
+        return super().outbox(limit=limit, again_after=again_after, recover=True)
+
+
+@killed_by("EXCHANGE-FREE")
+class ExchangesForgetTheFreeSlots(Broker):
+    def claim(self, queues: Sequence[str], **options: Any) -> list[Delivery]:
+        return super().claim(queues, **{**options, "free": options.get("free") or None})
+
+
+@killed_by("ORD-07")
+class LetsOneTooManyRun(Broker):
+    def send(self, messages: Sequence[Message]) -> None:
+        super().send([_with_one_more(message) for message in messages])
+
+
+def _with_one_more(message: Message) -> Message:
+    limit = message.concurrency
+    if limit is None or limit.limit < 2:
+        return message
+    return msgspec.structs.replace(message, concurrency=msgspec.structs.replace(limit, limit=limit.limit + 1))

@@ -13,8 +13,10 @@ import msgspec
 from queuekit_integration.guarantees.plan import unanswered
 from queuekit_integration.guarantees.results import Result
 from queuekit_integration.harnesses import OWN
+from queuekit_integration.mutants import MUTANTS
 from queuekit_integration.registry import SCENARIOS, load
 
+BROKEN = "Each breaks one promise, passes what any queue passes, and fails the scenario that stands beside it."
 Verdicts: TypeAlias = dict[tuple[str, str], str]
 """What is said of a scenario in a column."""
 SIGNS = {
@@ -93,6 +95,9 @@ def page_of(found: Verdicts) -> str:
         lines += [f"|---|{'---|' * len(columns)}---|"]
         lines += [_row(id, text, found, columns) for id, text in group["statements"].items()]
         lines += ["", *_sentences(group["statements"], found, columns)]
+    lines += ["## Broken on purpose", "", BROKEN, "", "| A driver that | is noticed by |", "|---|---|"]
+    lines += [f"| {mutant.does} | [{mutant.killed_by}]({_link(mutant.killed_by)}) |" for mutant in MUTANTS]
+    lines += [""]
     for title, rows in _others(read).items():
         lines += [f"## {title}", "", "| What | Why |", "|---|---|"]
         lines += [f"| {what} | {why} |" for what, why in rows.items()]
