@@ -302,6 +302,7 @@ def merged(transport: Limits, store: Limits, interval: float) -> Limits:
         priorities=transport.priorities and store.priorities,
         shared=transport.shared and store.shared,
         push_window=transport.push_window,
+        ordered=False,
     )
 
 
