@@ -16,6 +16,7 @@ from queuekit_integration.harnesses.embedded import SqliteHarness
 from queuekit_integration.harnesses.rabbitmq import RabbitMQHarness
 from queuekit_integration.harnesses.redis import RedisHarness
 from queuekit_integration.harnesses.sqs import PassingClock, SqsHarness
+from queuekit_integration.servers import Server
 from queuekit_integration.weaker import order_may_break, time_is_real
 
 __all__ = ["RabbitMQSqliteHarness", "SqsRedisHarness"]
@@ -55,6 +56,11 @@ class TwoHarness(Harness):
                 self.engine(namespace=self.namespace, folder=self.folder),
             )
         return self._halves
+
+    @property
+    def server(self) -> Server | None:
+        """The transport's server: what befalls it must cost no job."""
+        return self.halves[0].server
 
     def parts(self) -> tuple[Driver, Driver]:
         """Return both halves' drivers."""
