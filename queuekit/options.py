@@ -223,6 +223,10 @@ def _tags(name: str, value: object) -> dict[str, Any]:
 def _headers(name: str, value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
         raise refuse(name, value, "give a mapping from text to text")
+    try:
+        "".join((*value.keys(), *value.values())).encode()
+    except UnicodeEncodeError:
+        raise refuse(name, value, "a text has a lone surrogate, which no backend can carry") from None
     return {name: dict(value)}
 
 

@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from queuekit import ConfigurationError, DispatchCancelled, DispatchTimeout, Event, Job, JobContext, current_job
+from queuekit import (
+    Backoff,
+    ConfigurationError,
+    DispatchCancelled,
+    DispatchTimeout,
+    Event,
+    Job,
+    JobContext,
+    current_job,
+)
 from queuekit.worker.inline import run_due
 from queuekit_integration import handlers
 from queuekit_integration.harness import Harness, wait_until
@@ -169,6 +178,31 @@ def scenario_ctx_09_context_propagates(h: Harness) -> None:
     h.advance(10)
     run_due(queue)
     assert seen == [headers, headers]
+
+
+@scenario("CTX-10", needs=("delay",))
+def scenario_ctx_10_header_limits(h: Harness) -> None:
+    """Send more headers than any broker has room for, with names and values that none would allow: all arrive at each attempt."""
+    queue = h.queue(virtual=True)
+    seen: list[dict[str, str]] = []
+
+    @queue.job(name="t", retries=1, backoff=Backoff.constant(1))
+    def job(ctx: JobContext) -> None:
+        seen.append(ctx.headers)
+        if ctx.attempt == 1:
+            raise ValueError("once")
+
+    headers = {f"x-header-{number}": "v" * number for number in range(40)}
+    headers |= {"": "no name", "ü \u0000 😀": 'quotes " and \\', "AWS.reserved": "x", "x" * 300: "long"}
+    job.using(headers=headers).dispatch()
+    run_due(queue)
+    h.advance(1.1)
+    run_due(queue)
+    assert seen == [headers, headers]
+    bad: list[Any] = [{"a": 1}, {1: "a"}, "text", {"a": "\ud800"}, {"\ud800": "a"}]
+    for wrong in bad:
+        with pytest.raises(ConfigurationError, match="headers"):
+            job.using(headers=wrong).dispatch()
 
 
 @scenario("CTX-11")
