@@ -1,6 +1,6 @@
 """Repeats the timing-sensitive scenarios and prints failures with the exact one-sided 95 % bound.
 
-    python -m queuekit_integration.flakes [ROUNDS] [--all] [--driver NAME] [--seconds N]
+    python -m queuekit_integration.flakes [ROUNDS] [--all] [--only WORD] [--driver NAME] [--seconds N]
 
 Every second round runs beside two processes that burn CPU. A cell that hung, or whose process died, leaves no result: that counts
 as its failure, and a round that gave none at all fails the run.
@@ -22,7 +22,7 @@ from queuekit_integration.faults import burning
 from queuekit_integration.guarantees.results import read_results
 from queuekit_integration.harness import Harness
 from queuekit_integration.harnesses import harness, names
-from queuekit_integration.registry import load
+from queuekit_integration.registry import Scenario, load
 from queuekit_integration.servers.tree import end_tree
 
 __all__ = ["Tally", "exact_bound"]
@@ -107,6 +107,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rounds", type=int, nargs="?", default=20)
     parser.add_argument("--all", action="store_true", help="every scenario, not only the timing-sensitive ones")
+    parser.add_argument("--only", action="append", default=[], help="those whose function's name contains this")
     parser.add_argument("--driver", action="append", help="a column's name (default: all installed)")
     parser.add_argument("--seconds", type=float, default=1200.0, help="a round that takes longer is ended, and failed")
     return parser.parse_args()
@@ -116,14 +117,14 @@ def main() -> int:
     """Repeat, count, print; 1 when anything failed, hung or gave no result."""
     wanted = arguments()
     columns = wanted.driver or list(names())
-    chosen = [s for s in load().values() if wanted.all or s.timing]
+    chosen = [s for s in load().values() if (wanted.all or s.timing) and _named(s, wanted.only)]
     kinds = [harness(name) for name in columns]
     tally = Tally((s.id, _column(kind)) for s in chosen for kind in kinds)
     broken = 0
     for number in range(wanted.rounds):
         with tempfile.TemporaryDirectory() as folder:
             results = Path(folder) / "results.jsonl"
-            words = [] if wanted.all else [s.name for s in chosen]
+            words = [] if wanted.all and not wanted.only else [s.name for s in chosen]
             wrong = one_round(results, words, columns, seconds=wanted.seconds, stressed=number % 2 == 1)
             tally.add(((r.scenario, r.column), r.outcome) for r in (read_results(results) if results.exists() else []))
         broken += wrong is not None
@@ -133,6 +134,10 @@ def main() -> int:
         f"{tally.runs.total()} runs, {tally.failed} failed, {tally.hung.total()} without a result, {broken} rounds broken"
     )
     return 1 if tally.failed or broken or not tally.runs else 0
+
+
+def _named(scenario: Scenario, words: list[str]) -> bool:
+    return not words or any(word in scenario.function for word in words)
 
 
 def _column(kind: type[Harness]) -> str:
