@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
+from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -172,10 +173,17 @@ def _trace_of(error: BaseException) -> str:
     if error.__traceback__ is None:
         return ""
     try:
-        lines = traceback.format_exception(type(error), error, error.__traceback__, limit=-30)
+        lines = traceback.format_exception(type(error), error, _from_handler(error.__traceback__), limit=-30)
     except Exception as second:
         return f"<its traceback cannot be made: {type(second).__name__}>"
     return "".join(lines)
+
+
+def _from_handler(trace: TracebackType) -> TracebackType:
+    """Skip the worker's own frames: they are the same for every job, and each costs as much to format as one that tells something."""
+    while trace.tb_next is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("queuekit.worker."):
+        trace = trace.tb_next
+    return trace
 
 
 def event_of(answer: Settlement) -> EventKind:
