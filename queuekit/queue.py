@@ -419,10 +419,10 @@ class Queue:
 
     def drain(self, timeout: Duration | None = None) -> None:
         """Block until nothing is ready or running (delayed jobs do not count); raises `TimeoutError`."""
-        driver = self._need("count", "tell when it is drained")
+        self._need("count", "tell when it is drained")
         end = None if timeout is None else time.monotonic() + seconds("timeout", timeout)
         pause = 0.001
-        while any(c.pending or c.running for c in driver.count()):
+        while any(c.pending or c.running for c in self._counts()):
             if end is not None and time.monotonic() >= end:
                 message = f"jobs were still ready or running after {timeout} s"
                 raise TimeoutError(message)
@@ -547,9 +547,17 @@ class Queue:
 
     def stats(self) -> Stats:
         """Return depth by queue and state, the age of the oldest ready job, and live workers."""
-        counts: list[QueueCounts] = self._need("count", "count jobs").count()
+        counts = self._counts()
         workers = self.workers() if "registry" in self.features else []
         return Stats(queues=tuple(counts), workers=tuple(workers))
+
+    def _counts(self) -> list[QueueCounts]:
+        """Count every queue of the backend; one that cannot list them counts those that are known here."""
+        driver = self._need("count", "count jobs")
+        for name in (self.default_queue, *self.handlers.queues()):
+            self.prepare(name)
+        counts: list[QueueCounts] = driver.count()
+        return counts
 
     def health(self, timeout: Duration = 5) -> Health:
         """Ask the backend for a sign of life; never raises and never takes longer than `timeout` seconds."""

@@ -142,6 +142,11 @@ class Broker:
             self._lanes.pop(queue, None)
             self._known = {name for name in self._known if not name.startswith(f"{queue}:")}
 
+    @property
+    def blocked(self) -> bool:
+        """Whether the broker reads nothing from this session at the moment, because of an alarm."""
+        return self._session.blocked is not None
+
     def lanes(self, queue: str) -> list[Lane]:
         """Return the lanes that this session knows of, in the order in which they are lent from."""
         known = self._lanes.get(queue, set())
@@ -162,7 +167,7 @@ class Broker:
         for index, lane in enumerate(missing):
             error = batch.errors.get(index)
             if error is None:
-                self.note_lane(queue, lane)
+                self.need_lane(queue, lane)  # it was made once; if somebody has deleted it, it is made again
             elif not isinstance(error, UnroutableError):
                 raise error
         return self.lanes(queue)

@@ -61,8 +61,11 @@ class Source:
 class Consumer:
     """Lends from a session's channel; lives as long as the session."""
 
-    def __init__(self, session: Session, *, give_back: Callable[[list[Held]], None]) -> None:
+    def __init__(
+        self, session: Session, *, give_back: Callable[[list[Held]], None], gone: Callable[[str], None]
+    ) -> None:
         self._session = session
+        self._gone = gone
         self._give_back = give_back
         self._sources: dict[str, Source] = {}
         self._outstanding: dict[int, Held] = {}
@@ -193,6 +196,8 @@ class Consumer:
         for source in self._sources.values():
             if source.tag == frame.method.consumer_tag:
                 source.tag = None
+                self.looked.discard(source.queue)
+                self._gone(source.queue)
         self.wake()
 
     def stop(self) -> list[Held]:

@@ -48,7 +48,7 @@ from queuekit_rabbitmq.presence import Presence
 from queuekit_rabbitmq.publisher import Batch, Parcel, Publisher, Refusal, UnroutableError
 from queuekit_rabbitmq.session import Session
 from queuekit_rabbitmq.settings import Settings
-from queuekit_rabbitmq.topology import Names, lane_of
+from queuekit_rabbitmq.topology import NORMAL, Names, lane_of
 
 if TYPE_CHECKING:
     import pika
@@ -161,7 +161,7 @@ class RabbitMQDriver:
         """Make the queues exist; see the contract."""
         broker = self._publish_session().broker
         for queue in queues:
-            broker.address(queue, lane_of(4), 0)
+            broker.address(queue, NORMAL, 0)
 
     def _publish_session(self, patience: Patience | None = None) -> Publishing:
         """Return a live session for publishing; connects, and blocks until that is done or patience has ended."""
@@ -181,7 +181,7 @@ class RabbitMQDriver:
             self._check()
             if self._session is None or not self._session.alive or self._consumer is None:
                 self._session = session = Session(self.settings, role="consumer")
-                self._consumer = Consumer(session, give_back=self._return_later)
+                self._consumer = Consumer(session, give_back=self._return_later, gone=self._forget)
                 session.prepare = self._prepared(self._consumer)
                 session.start()
             session, consumer = self._session, self._consumer
@@ -197,6 +197,11 @@ class RabbitMQDriver:
             presence.prepare(channel, ready)
 
         return prepare
+
+    def _forget(self, queue: str) -> None:
+        """Make everything of a queue again: something of it was deleted. On the I/O thread."""
+        if self._publishing is not None:
+            self._publishing.broker.forget(queue)
 
     def _note_lane(self, queue: str, lane: str) -> None:
         """Lend from a lane that somebody has made; on the I/O thread."""
@@ -239,7 +244,7 @@ class RabbitMQDriver:
                 address = broker.address(message.queue, lane_of(message.priority), self._units(delay))
             else:
                 address = plain.get(message.queue) or plain.setdefault(
-                    message.queue, broker.address(message.queue, lane_of(4), 0)
+                    message.queue, broker.address(message.queue, NORMAL, 0)
                 )
             parcels.append((*address, properties_of(message), body_of(message)))
         return parcels
@@ -344,10 +349,10 @@ class RabbitMQDriver:
         broker = self._publish_session().broker
         lanes: list[tuple[str, str]] = []
         for queue in queues:
-            if queue not in consumer.looked or not broker.lanes(queue):
+            if not broker.blocked and (queue not in consumer.looked or not broker.lanes(queue)):
                 broker.look_for_lanes(queue)
                 consumer.looked.add(queue)
-            lanes += [(queue, self._names.lane(queue, lane)) for lane in broker.lanes(queue)]
+            lanes += [(queue, self._names.lane(queue, lane)) for lane in broker.lanes(queue) or [NORMAL]]
         return lanes
 
     def exchange(
@@ -396,23 +401,33 @@ class RabbitMQDriver:
                     lease.held.settled = True
                     answers.append("applied")
                     applied.append(outcome)
-        if applied:
-            lost = self._apply(applied)
-            if lost:
-                answers = [
-                    "lost" if answer == "applied" and outcome.delivery.receipt.session in lost else answer
-                    for answer, outcome in zip(answers, outcomes, strict=True)
-                ]
+        lost = self._apply(applied) if applied else set()
+        if lost:
+            return [
+                "lost" if answer == "applied" and outcome.delivery.receipt.session in lost else answer
+                for answer, outcome in zip(answers, outcomes, strict=True)
+            ]
         return answers
 
     def _apply(self, outcomes: Sequence[Outcome]) -> set[Session]:
-        """Publish and acknowledge; return the sessions that were lost before the broker had seen it."""
-        try:
-            self._publish_followers(outcomes)
-        except BaseException:
-            for outcome in outcomes:
-                outcome.delivery.receipt.held.settled = False
-            raise
+        """Acknowledge what nothing follows from, then publish and acknowledge the rest; return the sessions lost meanwhile.
+
+        So an alarm, which stops publishers alone, does not stop jobs from being completed.
+        """
+        plain = [outcome for outcome in outcomes if type(outcome) is Done and not outcome.follow_ups]
+        lost = self._acknowledge(plain)
+        if len(plain) < len(outcomes):
+            others = [outcome for outcome in outcomes if type(outcome) is not Done or outcome.follow_ups]
+            try:
+                self._publish_followers(others)
+            except BaseException:
+                for outcome in others:
+                    outcome.delivery.receipt.held.settled = False
+                raise
+            lost |= self._acknowledge(others)
+        return lost
+
+    def _acknowledge(self, outcomes: Sequence[Outcome]) -> set[Session]:
         lost: set[Session] = set()
         for lease, held in _by_session(outcomes):
             try:
@@ -423,9 +438,11 @@ class RabbitMQDriver:
         return lost
 
     def _publish_followers(self, outcomes: Sequence[Outcome]) -> None:
-        if all(type(outcome) is Done and not outcome.follow_ups for outcome in outcomes):
-            return
         publishing = self._publish_session()
+        if publishing.session.blocked is not None:
+            raise DriverUnavailable(
+                f"what follows from settled jobs waits for the broker: {publishing.session.blocked}"
+            )
         parcels: list[Parcel] = []
         for outcome in outcomes:
             parcels += self._parcels(publishing.broker, outcome.follow_ups)
@@ -455,7 +472,7 @@ class RabbitMQDriver:
                 address = broker.address(message.queue, lane, units) if units else broker.back(message.queue)
                 return [(*address, properties_of(heir, delivery.attempt - 1), body_of(heir))]
             case Dead() if message.retain != 0:
-                broker.need_lane(message.queue, lane_of(4))
+                broker.need_lane(message.queue, NORMAL)
                 dead = dead_properties(outcome, message, delivery.attempt)
                 return [("", self._names.dead(message.queue), dead, body_of(message))]
             case _:

@@ -324,6 +324,8 @@ def scenario_repeated_startup_shutdown_cycles(h: Harness) -> None:
     queue = h.queue()
     ran: list[int] = []
     queue.register("t", lambda payload: ran.append(payload))
+    queue.start_workers(2).ready(10)
+    queue.shutdown(5)  # what the driver itself needs threads for, it has now
     before = threading.active_count()
     for i in range(15):
         queue.start_workers(2)

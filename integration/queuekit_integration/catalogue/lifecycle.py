@@ -92,6 +92,8 @@ def scenario_wrk_06_start_stop_stress(h: Harness) -> None:
     queue = h.queue()
     ran: list[int] = []
     queue.register("t", lambda payload: ran.append(payload))
+    with queue.worker(concurrency=2) as first:
+        first.ready(10)  # what the driver itself needs threads for, it has now
     before = threading.active_count()
     for i in range(100):
         queue.dispatch(Job("t", i))

@@ -1,0 +1,293 @@
+"""What a broker does to its clients, and what the driver makes of it (FQ-01 to FQ-12 of the plan)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pika
+import pytest
+
+from queuekit import Queue
+from queuekit.contract import (
+    AmbiguousSend,
+    BackendFull,
+    Delivery,
+    DispatchTimeout,
+    Done,
+    DriverRejected,
+    DriverUnavailable,
+    Message,
+    Patience,
+    SystemClock,
+)
+from queuekit.ids import new_id
+from queuekit_integration.harness import wait_until
+from queuekit_integration.servers import ProcessServer, RabbitMQ
+from queuekit_integration.servers.rabbitmq import rabbitmqctl
+from queuekit_rabbitmq import RabbitMQDriver
+
+Make = Callable[..., RabbitMQDriver]
+FOR_EVER = "1000000000000000"
+
+
+def message(body: str = "{}", **fields: Any) -> Message:
+    return Message(new_id(), fields.pop("queue", "default"), "t", body, **fields)
+
+
+def claim(driver: RabbitMQDriver, *, seconds: float = 10.0, limit: int = 1) -> list[Delivery]:
+    """Claim, and wait for it without letting the broker push."""
+    found: list[Delivery] = wait_until(
+        lambda: driver.claim(["default"], limit=limit, lease=30), "a job to be claimable", seconds=seconds
+    )
+    return found
+
+
+def within(seconds: float) -> Patience:
+    return Patience(seconds, clock=SystemClock())
+
+
+def client(node: ProcessServer) -> pika.BlockingConnection:
+    return pika.BlockingConnection(pika.URLParameters(node.url()))
+
+
+def test_fq_01_a_channel_that_the_server_closes_gives_its_jobs_back_and_is_replaced(make: Make) -> None:
+    driver, other = make(), make()
+    driver.send([message()])
+    [held] = claim(driver)
+    session: Any = driver._session
+    session.call(lambda: session.channel.basic_ack(4711))
+    wait_until(lambda: not session.alive, "the server to close the channel")
+    assert driver.extend([held], lease=30)[0].held is False
+    [again] = claim(other)
+    assert (again.message.id, again.attempt, again.recovered) == (held.message.id, 2, True)
+    assert driver.settle([Done(held)]) == ["lost"], "an old delivery was acknowledged on a new channel"
+    assert other.settle([Done(again)]) == ["applied"]
+    driver.send([message("next")])
+    assert claim(driver)[0].message.body == "next"
+
+
+def test_fq_02_a_queue_deleted_under_its_consumer_is_made_again(
+    make: Make, node: ProcessServer, namespace: str
+) -> None:
+    driver = make()
+    assert driver.claim(["default"], limit=1, lease=30, wait=0.2) == []
+    session = driver._session
+    connection = client(node)
+    connection.channel().queue_delete(f"{namespace}:default")
+    connection.close()
+    sender = make()
+    sender.send([message("after")])
+    found = wait_until(lambda: driver.claim(["default"], limit=1, lease=30, wait=0.5), "the job to be pushed")
+    assert found[0].message.body == "after"
+    assert driver._session is session, "the connection was given up for a deleted queue"
+
+
+def test_fq_02_what_is_sent_to_a_deleted_queue_is_sent_again_to_a_new_one(
+    make: Make, node: ProcessServer, namespace: str
+) -> None:
+    driver = make()
+    driver.send([message(priority=9)])
+    connection = client(node)
+    for name in (f"{namespace}:default", f"{namespace}:default:9"):
+        connection.channel().queue_delete(name)
+    connection.close()
+    driver.send([message("a"), message("b", priority=9)])
+    assert [delivery.message.body for delivery in claim(driver, limit=2)] == ["b", "a"]
+
+
+@pytest.mark.parametrize("alarm", ["memory", "disk"])
+def test_fq_03_and_04_an_alarm_ends_a_dispatch_in_time_and_lets_workers_drain(
+    make: Make, node: ProcessServer, alarm: str
+) -> None:
+    raised, ended = {
+        "memory": (["set_vm_memory_high_watermark", "absolute", "1"], ["set_vm_memory_high_watermark", "0.6"]),
+        "disk": (["set_disk_free_limit", FOR_EVER], ["set_disk_free_limit", "50MB"]),
+    }[alarm]
+    driver = make()
+    driver.send([message("before")])
+    rabbitmqctl(node, *raised)
+    try:
+        with pytest.raises(AmbiguousSend):  # a client learns of an alarm by publishing
+            driver.send([message("during")], patience=within(1.0))
+        with pytest.raises(DispatchTimeout, match=r"takes no messages at the moment: low on"):
+            driver.send([message("never")], patience=within(0.3))
+        [delivery] = claim(driver)
+        assert delivery.message.body == "before"
+        assert driver.settle([Done(delivery)]) == ["applied"]
+    finally:
+        rabbitmqctl(node, *ended)
+    driver.send([message("after")])
+    bodies = [claim(driver)[0].message.body for _ in range(2)]
+    assert bodies == ["during", "after"], "what had left came once, what had not never did"
+
+
+def test_fq_05_a_delivery_held_too_long_costs_its_channel_and_is_lent_again(namespace: str, tmp_path: Any) -> None:
+    node = ProcessServer(RabbitMQ({"consumer_timeout": "1500"}), folder=tmp_path)
+    node.start()
+    try:
+        from queuekit.drivers import connect  # noqa: PLC0415 - this node is another one
+
+        driver = connect(node.url(), namespace=namespace, clock=None)
+        driver.open()
+        driver.send([message()])
+        [held] = wait_until(lambda: driver.claim(["default"], limit=1, lease=30), "the job")
+        wait_until(lambda: not driver.extend([held], lease=30)[0].held, "the broker to take it back", seconds=10)
+        [again] = wait_until(lambda: driver.claim(["default"], limit=1, lease=30), "the job to come back")
+        assert again.attempt == 2
+        assert driver.settle([Done(held)]) == ["lost"]
+        assert driver.settle([Done(again)]) == ["applied"]
+        driver.close()
+    finally:
+        node.close()
+
+
+def test_fq_05_a_job_held_for_as_long_as_the_broker_allows_is_handed_on_before(make: Make) -> None:
+    driver = make(consumer_timeout=0.5)
+    driver.send([message("long"), message("other")])
+    long, other = claim(driver, limit=2)
+    assert driver.limits.longest_lease is not None
+    wait_until(lambda: not driver.extend([long], lease=30)[0].held, "its time to end")
+    assert driver.settle([Done(long)]) == ["already_settled"]
+    assert driver.settle([Done(other)]) == ["applied"], "one job's time ended another one's lease"
+    [again] = claim(driver)
+    assert (again.message.id, again.attempt) == (long.message.id, 2)
+
+
+def test_fq_06_closed_connections_are_made_again_and_what_was_on_its_way_is_ambiguous(
+    make: Make, node: ProcessServer
+) -> None:
+    driver = make()
+    driver.send([message("before")])
+    [held] = claim(driver)
+    node.freeze()
+    outcome: list[BaseException] = []
+
+    def send() -> None:
+        try:
+            driver.send([message("on its way")])
+        except AmbiguousSend as error:
+            outcome.append(error)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    publisher: Any = driver._publishing
+    wait_until(lambda: publisher.publisher._outstanding, "the message to leave")
+    publisher.session.call(publisher.session.connection._adapter_disconnect_stream)
+    sender.join(10)
+    node.thaw()
+    assert len(outcome) == 1
+    rabbitmqctl(node, "close_all_connections", "test")
+    wait_until(lambda: driver.extend([held], lease=30)[0].held is False, "the loss to be noticed")
+    driver.send([message("after")])
+    bodies = {delivery.message.body for delivery in (claim(driver)[0], claim(driver)[0])}
+    assert {"before", "after"} & bodies
+
+
+def test_fq_07_a_full_queue_refuses_a_message_for_certain(make: Make, node: ProcessServer, namespace: str) -> None:
+    driver = make()
+    rabbitmqctl(node, "set_policy", namespace, f"^{namespace}:default$", '{"max-length":1}', "--apply-to", "queues")
+    try:
+        wait_until(lambda: _refused(driver), "the queue to be full")
+        assert driver.count(["default"])[0].pending <= 2
+    finally:
+        rabbitmqctl(node, "clear_policy", namespace)
+
+
+def _refused(driver: Any) -> bool:
+    try:
+        driver.send([message()])
+    except BackendFull:
+        return True
+    return False
+
+
+def test_fq_07_a_confirm_that_does_not_come_leaves_the_message_unknown(make: Make, node: ProcessServer) -> None:
+    driver = make()
+    node.freeze()
+    with pytest.raises(AmbiguousSend):
+        driver.send([message("perhaps")], patience=within(0.5))
+    node.thaw()
+    assert claim(driver)[0].message.body == "perhaps"
+
+
+def test_fq_08_what_cannot_be_routed_is_never_dropped_in_silence(
+    make: Make, node: ProcessServer, namespace: str
+) -> None:
+    rabbitmqctl(node, "add_user", namespace, "secret")
+    rabbitmqctl(node, "set_permissions", namespace, f"^{namespace}:", ".*", ".*")
+    try:
+        driver = make(f"amqp://{namespace}:secret@{node.host}:{node.port}/%2F")
+        driver.send([message("routed")])
+        rabbitmqctl(node, "set_permissions", namespace, "^$", ".*", ".*")
+        time.sleep(0.1)
+        connection = client(node)
+        connection.channel().queue_delete(f"{namespace}:default")
+        connection.close()
+        with pytest.raises((DriverRejected, DriverUnavailable)) as caught:
+            driver.send([message("lost?")])
+        assert "secret" not in str(caught.value)
+    finally:
+        rabbitmqctl(node, "delete_user", namespace)
+
+
+def test_fq_09_an_application_stopped_and_started_loses_nothing(make: Make, node: ProcessServer) -> None:
+    driver = make()
+    driver.send([message("ready"), message("delayed", delay=2.0)])
+    rabbitmqctl(node, "stop_app")
+    with pytest.raises(DriverUnavailable):
+        driver.send([message("never")])
+    rabbitmqctl(node, "start_app")
+    assert [claim(driver, seconds=20)[0].message.body for _ in range(2)] == ["ready", "delayed"]
+
+
+def test_fq_10_a_handler_that_burns_the_processor_misses_no_heartbeat(make: Make, namespace: str) -> None:
+    driver = make(heartbeat=1)
+    queue = Queue(driver, namespace=namespace)
+    attempts: list[int] = []
+
+    @queue.job(name="busy")
+    def busy() -> None:
+        from queuekit import current_job  # noqa: PLC0415 - inside the job
+
+        attempts.append(current_job().attempt)
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            pass
+
+    busy.dispatch()
+    queue.start_workers(1)
+    wait_until(lambda: attempts, "the handler to start")
+    queue.drain(20)
+    assert attempts == [1]
+    queue.close()
+
+
+def test_fq_11_the_delivery_limit_sets_poison_aside_once(make: Make) -> None:
+    sender = make(delivery_limit=3)
+    sender.send([message("poison")])
+    for attempt in range(1, 5):
+        victim = make(delivery_limit=3)
+        [delivery] = claim(victim)
+        assert delivery.attempt == attempt
+        session: Any = victim._session
+        session.close()  # as a crash does
+    wait_until(lambda: sender.count(["default"])[0].failed == 1, "it to be set aside")
+    assert sender.count(["default"])[0].pending == 0
+
+
+def test_fq_12_what_was_pushed_and_not_claimed_goes_back_at_once_in_order_and_uncharged(make: Make) -> None:
+    driver, other = make(), make()
+    driver.send([message(str(i)) for i in range(10)])
+    [first] = driver.claim(["default"], limit=8, lease=30, wait=5)[:1]
+    consumer: Any = driver._consumer
+    wait_until(lambda: len(consumer._outstanding) == 8, "the rest to be pushed")
+    driver.close()
+    back = [claim(other)[0] for _ in range(10)]
+    assert sorted(delivery.message.body for delivery in back) == [str(i) for i in range(10)]
+    uncharged = [delivery.message.body for delivery in back if delivery.attempt == 1]
+    assert uncharged == sorted(uncharged)
+    charged = [delivery.message.body for delivery in back if delivery.attempt == 2]
+    assert first.message.body in charged
