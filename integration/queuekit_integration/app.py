@@ -17,7 +17,7 @@ from typing import Any
 from queuekit import Backoff, Event, Job, JobContext, Queue
 from queuekit.drivers import connect
 from queuekit_integration.faults import ShiftedClock
-from queuekit_integration.history import Recorder, Watcher
+from queuekit_integration.history import Recorder, Watcher, lease_in_time
 
 SETTINGS: dict[str, Any] = json.loads(os.environ["QUEUEKIT_APP"])
 FOLDER = Path(os.environ["QUEUEKIT_HISTORY"])
@@ -32,7 +32,7 @@ queue = Queue(
     clock=ShiftedClock(SETTINGS.get("clock", 0.0)),
 )
 recorder = Recorder(FOLDER, SETTINGS["name"])
-queue.observe(Watcher(recorder, lease=SETTINGS.get("lease", 1.0)))
+queue.observe(Watcher(recorder, lease=lease_in_time(queue.driver.limits, SETTINGS.get("lease", 1.0))))
 
 
 def die_on(event: Event) -> None:

@@ -29,7 +29,7 @@ from queuekit.worker.worker import Worker
 from queuekit_integration.checker import Plan, check
 from queuekit_integration.expectations import Expectation, Weaker
 from queuekit_integration.faults import Proxy
-from queuekit_integration.history import Recorder, Watcher, read_history
+from queuekit_integration.history import Recorder, Watcher, lease_in_time, read_history
 from queuekit_integration.keyspace import Keyspace
 from queuekit_integration.load import Load
 from queuekit_integration.servers import CannotCauseError, Fault, Server
@@ -385,7 +385,7 @@ class Harness:
 
     def work(self, queue: Queue, *, concurrency: int = 4, lease: float = 1.0) -> Worker:
         """Start a worker in this process, with all that it does in the history."""
-        queue.observe(Watcher(self.recorder, lease=lease))
+        queue.observe(Watcher(self.recorder, lease=lease_in_time(queue.driver.limits, lease)))
         worker = queue.worker(concurrency=concurrency, lease=lease).start()
         assert worker.ready(DEADLINE), "the worker is not ready"
         return worker

@@ -16,8 +16,9 @@ from typing import Any, Literal
 import msgspec
 
 from queuekit import Event
+from queuekit.contract import Limits
 
-__all__ = ["Function", "History", "Kind", "Record", "Recorder", "Watcher", "read_history"]
+__all__ = ["Function", "History", "Kind", "Record", "Recorder", "Watcher", "lease_in_time", "read_history"]
 
 Function = Literal[
     "dispatch",
@@ -162,6 +163,11 @@ OUTCOMES = {
 """Which outcome a worker settles after it told its observers this."""
 ROUND_TRIP = 0.05
 """Seconds that a claim itself may take: its lease runs from inside of it."""
+
+
+def lease_in_time(limits: Limits, lease: float) -> float:
+    """Return for how many seconds nobody else may start a job: for none where a lease ends with its holder's connection."""
+    return 0.0 if limits.lease_by == "connection" else lease
 
 
 class Watcher:

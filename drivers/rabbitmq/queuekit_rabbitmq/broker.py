@@ -157,24 +157,32 @@ class Broker:
         """The queues that this session knows of."""
         return list(self._lanes)
 
-    def look_for_lanes(self, queue: str) -> list[Lane]:
-        """Ask the broker which lanes exist; blocks for a round trip."""
-        self.need_lane(queue, NORMAL)
-        missing = [lane for lane in LANES if lane not in self._lanes[queue]]
-        batch = self._publisher.publish([_notice(self._names.lanes, f"is.{lane}.{queue}") for lane in missing])
-        if not batch.wait(TIMEOUT):
+    def look_for_lanes(self, queues: Iterable[str]) -> None:
+        """Ask the broker which lanes these queues have; blocks for a round trip."""
+        missing: list[tuple[str, Lane]] = []
+        for queue in queues:
+            self.need_lane(queue, NORMAL)
+            missing += [(queue, lane) for lane in LANES if lane not in self._lanes[queue]]
+        batch = self._publisher.publish([_notice(self._names.lanes, f"is.{lane}.{queue}") for queue, lane in missing])
+        if missing and not batch.wait(TIMEOUT):
             raise DriverUnavailable("RabbitMQ did not say which queues exist")
-        for index, lane in enumerate(missing):
+        confirmed = set(batch.accepted)
+        for index, (queue, lane) in enumerate(missing):
             error = batch.errors.get(index)
-            if error is None:
+            if error is None and index in confirmed:
                 self.need_lane(queue, lane)  # it was made once; if somebody has deleted it, it is made again
             elif not isinstance(error, UnroutableError):
-                raise error
-        return self.lanes(queue)
+                raise DriverUnavailable(f"RabbitMQ did not say which queues exist: {error or self._session.error}")
 
     def depths(self, names: Iterable[str]) -> dict[str, int]:
         """Return how many messages are ready in each of these queues; raises when one of them does not exist."""
         return {name: found.message_count for name, found in self._looked(list(names)).items()}
+
+    def deserted(self, names: Iterable[str]) -> set[str]:
+        """Return those of these queues that have messages ready, or no consumer at all."""
+        return {
+            name for name, found in self._looked(list(names)).items() if found.message_count or not found.consumer_count
+        }
 
     def running(self) -> tuple[Counter[str], int]:
         """Return how many jobs each queue has lent, and how many processes did not say."""
@@ -193,7 +201,8 @@ class Broker:
             for name in names:
                 channel.queue_declare(name, passive=True, callback=heard)
 
-        self._session.aside(ask, doing="counting", timeout=TIMEOUT)
+        if names:
+            self._session.aside(ask, doing="counting", timeout=TIMEOUT)
         return found
 
     def purge(self, names: Iterable[str]) -> int:

@@ -77,7 +77,7 @@ class Consumer:
         self._looking = False
         self._on_empty: Callable[[Any], None] = lambda _: None
         """What to do when a lane that is fetched from has nothing."""
-        self._claimed_at = time.monotonic()
+        self._claimed_at = self._pushed_at = time.monotonic()
         self.looked: set[str] = set()
         """Queues whose lanes were asked for; of new ones the session is told."""
 
@@ -180,6 +180,7 @@ class Consumer:
                 waiting.append(held)
                 for wakeup in waiters:
                     wakeup.set()
+            self._pushed_at = held.came
             if not self._looking:
                 self._look_later()
 
@@ -230,6 +231,17 @@ class Consumer:
         for source in self._sources.values():
             self._cancel(source)
         self._give_back(found)
+
+    def silent_for(self) -> float:
+        """Return the seconds since the broker pushed anything, or since it was last looked whether it should have."""
+        return time.monotonic() - self._pushed_at
+
+    def look_again(self, lanes: Sequence[str]) -> None:
+        """Note that it was looked, and consume these lanes anew."""
+        self._pushed_at = time.monotonic()
+        sources = [self._sources[lane] for lane in lanes]
+        if sources:
+            self._session.call(lambda: self._resubscribe((), sources, 0))
 
     # ------------------------------------------------------------------------------------------------- waiting
 

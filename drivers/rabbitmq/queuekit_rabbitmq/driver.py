@@ -12,6 +12,7 @@ from queuekit.contract import (
     Again,
     AmbiguousSend,
     Clock,
+    ConfigurationError,
     Dead,
     Delivery,
     DispatchTimeout,
@@ -35,7 +36,7 @@ from queuekit.contract import (
 )
 from queuekit_rabbitmq.broker import Broker
 from queuekit_rabbitmq.consumer import Consumer, Held
-from queuekit_rabbitmq.delays import longest, units_of
+from queuekit_rabbitmq.delays import STEPS, longest, units_of
 from queuekit_rabbitmq.messages import (
     attempts_of,
     body_of,
@@ -65,6 +66,10 @@ LATE = 0.25
 ANSWER = 10.0
 """Seconds that the broker has to answer."""
 OLDEST = (3, 10)
+LOOK = 3.0
+"""Seconds of silence after which a waiting claim looks whether anything is ready that should have been pushed."""
+POLL = 0.2
+"""Seconds between looks where there are more lanes than the push window allows consumers."""
 
 
 class Publishing:
@@ -109,6 +114,8 @@ class RabbitMQDriver:
         self._consumer: Consumer | None = None
         self._pid = os.getpid()
         self._token = 0
+        self._turn = ""
+        """The queue that was lent from last."""
         self._closed = False
         self.limits = Limits(
             name="rabbitmq",
@@ -250,7 +257,12 @@ class RabbitMQDriver:
         return parcels
 
     def _units(self, delay: float) -> int:
-        return units_of(delay, self.settings.delay_unit) if delay > 0 else 0
+        units = units_of(delay, self.settings.delay_unit) if delay > 0 else 0
+        if units >= 1 << STEPS:
+            raise ConfigurationError(
+                f"delay={delay} is longer than {self.limits.longest_delay} s, which is the longest here"
+            )
+        return units
 
     def _published(self, publishing: Publishing, parcels: Sequence[Parcel], patience: Patience | None) -> Batch:
         batch = publishing.publisher.publish(parcels)
@@ -303,7 +315,7 @@ class RabbitMQDriver:
         """
         del lease, recover
         session, consumer = self._consume_session()
-        lanes = self._lanes(consumer, queues)
+        lanes = self._in_turn(self._lanes(consumer, queues))
         recovered = limit if free is None else free
         found = consumer.take(lanes, limit=limit, recovered=recovered)
         if not found and wait > 0:
@@ -312,7 +324,16 @@ class RabbitMQDriver:
             silent = [lane for lane in lanes if not consumer.pushed(lane[1])]
             if silent:
                 found += consumer.fetch(silent, limit=limit - len(found), timeout=ANSWER)
+        if found:
+            self._turn = found[-1].queue
         return [self._delivery(session, consumer, held) for held in found]
+
+    def _in_turn(self, lanes: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Begin behind the queue that was lent from last, where lanes are so many that each is fetched from by itself."""
+        if len(lanes) <= PUSH_WINDOW:
+            return lanes
+        last = max((index for index, (queue, _) in enumerate(lanes) if queue == self._turn), default=-1)
+        return lanes[last + 1 :] + lanes[: last + 1]
 
     def _wait(
         self,
@@ -325,6 +346,10 @@ class RabbitMQDriver:
         wakeup: Wakeup,
     ) -> list[Held]:
         end = self._clock.monotonic() + wait
+        if len(lanes) > PUSH_WINDOW:
+            return self._poll(consumer, lanes, limit, end, wakeup)
+        if consumer.silent_for() > LOOK:
+            self._look(consumer, lanes)
         consumer.add_waiter(wakeup)
         try:
             consumer.subscribe(lanes, want=limit + consumer.lent)
@@ -341,6 +366,24 @@ class RabbitMQDriver:
         finally:
             consumer.remove_waiter(wakeup)
 
+    def _poll(
+        self, consumer: Consumer, lanes: Sequence[tuple[str, str]], limit: int, end: float, wakeup: Wakeup
+    ) -> list[Held]:
+        """Fetch from lanes that are too many to be pushed from: each consumer may hold a message that nobody claims."""
+        while True:
+            found = consumer.fetch(lanes, limit=limit, timeout=ANSWER)
+            left = end - self._clock.monotonic()
+            if found or left <= 0 or self._clock.wait(wakeup, min(left, POLL)):
+                return found
+
+    def _look(self, consumer: Consumer, lanes: Sequence[tuple[str, str]]) -> None:
+        """Consume anew where messages are ready and the broker pushes none.
+
+        A quorum queue that was deleted and made again at once has no consumers, and says so to none that it had.
+        """
+        deserted = self._publish_session().broker.deserted(lane for _, lane in lanes)
+        consumer.look_again([lane for lane in deserted if consumer.pushed(lane)])
+
     def _lanes(self, consumer: Consumer, queues: Sequence[str]) -> list[tuple[str, str]]:
         """Return queue and lane's name for everything to lend from, in order.
 
@@ -348,10 +391,11 @@ class RabbitMQDriver:
         """
         broker = self._publish_session().broker
         lanes: list[tuple[str, str]] = []
+        unknown = [queue for queue in queues if queue not in consumer.looked or not broker.lanes(queue)]
+        if unknown and not broker.blocked:
+            broker.look_for_lanes(unknown)
+            consumer.looked.update(unknown)
         for queue in queues:
-            if not broker.blocked and (queue not in consumer.looked or not broker.lanes(queue)):
-                broker.look_for_lanes(queue)
-                consumer.looked.add(queue)
             lanes += [(queue, self._names.lane(queue, lane)) for lane in broker.lanes(queue) or [NORMAL]]
         return lanes
 
@@ -554,30 +598,40 @@ class RabbitMQDriver:
         ]
 
     def _depths(self, broker: Broker, queues: Sequence[str]) -> dict[str, QueueCounts]:
-        """Return how many jobs are pending, scheduled and failed, by queue; makes again what was deleted."""
+        """Count what is ready and what waits; makes again what was deleted."""
         try:
-            return {queue: self._depth(broker, queue) for queue in queues}
+            return self._depth(broker, queues)
         except DriverRejected:
             for queue in queues:
                 broker.forget(queue)
-            return {queue: self._depth(broker, queue) for queue in queues}
+            return self._depth(broker, queues)
 
-    def _depth(self, broker: Broker, queue: str) -> QueueCounts:
-        lanes = [self._names.lane(queue, lane) for lane in broker.look_for_lanes(queue)]
-        steps = broker.steps(queue)
-        dead = self._names.dead(queue)
-        depths = broker.depths([*lanes, *steps, dead])
-        return QueueCounts(
-            queue=queue,
-            pending=sum(depths[name] for name in lanes),
-            scheduled=sum(depths[name] for name in steps),
-            failed=depths[dead],
-        )
+    def _depth(self, broker: Broker, queues: Sequence[str]) -> dict[str, QueueCounts]:
+        self._look_for_lanes(broker, queues)
+        lanes = {queue: [self._names.lane(queue, lane) for lane in broker.lanes(queue)] for queue in queues}
+        steps = {queue: broker.steps(queue) for queue in queues}
+        dead = {queue: self._names.dead(queue) for queue in queues}
+        depths = broker.depths([name for queue in queues for name in (*lanes[queue], *steps[queue], dead[queue])])
+        return {
+            queue: QueueCounts(
+                queue=queue,
+                pending=sum(depths[name] for name in lanes[queue]),
+                scheduled=sum(depths[name] for name in steps[queue]),
+                failed=depths[dead[queue]],
+            )
+            for queue in queues
+        }
+
+    def _look_for_lanes(self, broker: Broker, queues: Iterable[str]) -> None:
+        """Ask for lanes of queues that this driver does not lend from; of the others it is told."""
+        told = self._consumer.looked if self._consumer is not None and self._session and self._session.alive else set()
+        broker.look_for_lanes([queue for queue in queues if queue not in told or not broker.lanes(queue)])
 
     def purge(self, queue: str) -> int:
         """Delete what waits; see the contract."""
         broker = self._publish_session().broker
-        lanes = [self._names.lane(queue, lane) for lane in broker.look_for_lanes(queue)]
+        broker.look_for_lanes([queue])
+        lanes = [self._names.lane(queue, lane) for lane in broker.lanes(queue)]
         return broker.purge([*lanes, *broker.steps(queue)])
 
     def native(self) -> pika.SelectConnection:

@@ -158,7 +158,11 @@ class Publisher:
 
     def _take(self, batch: Batch) -> None:
         self._backlog.append(batch)
-        self._pump()
+        if self._outstanding:
+            self._pump()
+        else:
+            # Let the loop read first: after a quiet time it may learn only now that nobody is there, and then nothing has left.
+            self._session.later(0, self._pump)
 
     def _pump(self) -> None:
         """Let messages leave while the window has room."""

@@ -78,6 +78,8 @@ def test_fq_02_a_queue_deleted_under_its_consumer_is_made_again(
     connection = client(node)
     connection.channel().queue_delete(f"{namespace}:default")
     connection.close()
+    consumer: Any = driver._consumer
+    wait_until(lambda: consumer._sources[f"{namespace}:default"].tag is None, "the broker to cancel the consumer")
     sender = make()
     sender.send([message("after")])
     found = wait_until(lambda: driver.claim(["default"], limit=1, lease=30, wait=0.5), "the job to be pushed")

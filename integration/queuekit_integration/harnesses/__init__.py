@@ -20,14 +20,20 @@ OWN = {
     "sqlite": "queuekit_integration.harnesses.embedded:SqliteHarness",
     "redis": "queuekit_integration.harnesses.redis:RedisHarness",
     "postgres": "queuekit_integration.harnesses.postgres:PostgresHarness",
+    "rabbitmq": "queuekit_integration.harnesses.rabbitmq:RabbitMQHarness",
 }
-"""Harnesses of queuekit's own drivers, by URL scheme; there is a column once the driver's distribution is installed."""
+"""Harnesses of queuekit's own drivers, by column; there is a column once the driver's distribution is installed."""
+SCHEMES = {"rabbitmq": "amqp"}
+"""The URL scheme that shows a driver to be installed, where it is not the column's name."""
 
 
 def names() -> tuple[str, ...]:
     """Return the columns that this environment has, queuekit's own first."""
     installed = available()
-    return (*(name for name in OWN if name in installed), *sorted(point.name for point in entry_points(group=GROUP)))
+    return (
+        *(name for name in OWN if SCHEMES.get(name, name) in installed),
+        *sorted(point.name for point in entry_points(group=GROUP)),
+    )
 
 
 def harness(name: str) -> type[Harness]:

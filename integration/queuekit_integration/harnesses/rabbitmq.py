@@ -54,7 +54,7 @@ def delays_are_real(h: Harness) -> None:
     """Let delays really pass: none is early, a short one does not wait behind a long one, and each ends within the resolution."""
     driver = h.driver()
     begin = time.monotonic()
-    driver.send([h.message(str(delay), delay=delay) for delay in (1.0, 0.3, 30 * 86_400.0)])
+    driver.send([h.message(str(delay), delay=delay) for delay in (1.0, 0.3, 10 * 86_400.0)])
     came: list[float] = []
     for delay in (0.3, 1.0):
         [found] = wait_until(lambda: driver.claim(["default"], limit=5, lease=60), f"the delay of {delay} s", seconds=5)

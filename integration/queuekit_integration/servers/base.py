@@ -49,8 +49,6 @@ class Kind(ABC):
     """The image that its makers publish."""
     package: ClassVar[str]
     """Debian's package with the program."""
-    remembers_after: ClassVar[float] = 0.0
-    """Seconds after which a kill no longer makes it forget what it has just made; a kill waits for so long first."""
 
     @abstractmethod
     def program(self) -> str | None:
@@ -71,6 +69,9 @@ class Kind(ABC):
     @abstractmethod
     def contained(self) -> Contained:
         """Return how it runs in a container, open to the machine that the container runs on."""
+
+    def before_kill(self, folder: Path, port: int) -> None:  # noqa: B027 - most need nothing
+        """Do what a server needs so that a kill is a kill, and not a known loss that its makers document."""
 
     @abstractmethod
     def answers(self, host: str, port: int) -> bool:

@@ -94,7 +94,7 @@ class ProcessServer(Server):
         """End all its processes at once."""
         if self._process is None:
             return
-        time.sleep(self.kind.remembers_after)
+        self.kind.before_kill(self.data, self.port)
         self._await_end(end_tree(self.pid), how="by SIGKILL")
 
     def freeze(self) -> None:
