@@ -22,8 +22,8 @@ PAUSE = 0.02
 class Load:
     """Dispatches `count` jobs, one by one, each until it was accepted.
 
-    After an ambiguous answer it dispatches the same id again: one job, wherever ids are unique. After a definite failure it takes
-    another id, so that a job that was stored all the same shows in the history as one that ran after its failure.
+    After an ambiguous answer it dispatches the same id again, until it is accepted: one job, wherever ids are unique. After
+    a definite failure, and no ambiguous one before it, it takes another id, so that a job that was stored all the same shows in the history as one that ran after its failure.
     """
 
     def __init__(
@@ -65,17 +65,18 @@ class Load:
             self._failure = error
 
     def _dispatch(self, job: Job) -> None:
-        id = new_id()
+        id, unsure = new_id(), False
         while True:
             options = msgspec.structs.replace(job.options, id=id)
             self._recorder.dispatch("invoke", id, key=options.key, delay=_seconds(options.delay))
             try:
                 self._queue.dispatch(Job.of(job.type, job.payload, options))
             except AmbiguousDispatch as error:
+                unsure = True
                 self._failed("info", id, error)
             except (DriverUnavailable, DispatchTimeout) as error:
-                self._failed("fail", id, error)
-                id = new_id()
+                self._failed("info" if unsure else "fail", id, error)
+                id = id if unsure else new_id()
             else:
                 self._recorder.dispatch("ok", id)
                 self.ids.append(id)

@@ -1,0 +1,179 @@
+"""The driver's connections: a bounded rack of them, each with a time limit on every answer.
+
+psycopg_pool was weighed (docs/decisions): its helper threads do not survive a fork, a wrong password shows as its own
+time-out, and a connection that the server ended is found out only after something was sent on it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from math import ceil
+from typing import Any
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from queuekit.contract import DriverUnavailable, Patience, PoolTimeout, QueueClosed
+from queuekit_postgres.errors import TimedOut, refused
+
+SLICE = 0.05
+"""Seconds between looks at a caller's patience while all connections are in use."""
+
+
+class Connection(psycopg.Connection[Any]):
+    """A connection that gives up on an answer at `end`, in monotonic seconds, and is then of no more use."""
+
+    end: float | None = None
+
+    def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
+        """Run psycopg's exchange with the server, at most until `end`."""
+        return super().wait(gen if self.end is None else _bounded(gen, self.end), *arguments, **options)
+
+
+def _bounded(gen: Generator[Any, Any, Any], end: float) -> Generator[Any, Any, Any]:
+    """Pass an exchange through, and stop it once its time is over; psycopg wakes it ten times a second."""
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > end:
+                raise TimedOut("no answer within the time limit")
+            wanted = gen.send(ready)
+    except StopIteration as stop:
+        return stop.value
+
+
+class Connections:
+    """At most `most` connections, made when needed, the last one used taken first.
+
+    A forked child starts with none: its parent's stay the parent's.
+    """
+
+    def __init__(
+        self, conninfo: str, *, most: int, timeout: float, where: str, secret: str | None, **options: Any
+    ) -> None:
+        self._conninfo = conninfo
+        self._most = most
+        self._timeout = self.timeout = timeout
+        self._where = where
+        self._secret = secret
+        self._options = options
+        self._closed = False
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._pid = os.getpid()
+        self._idle: list[Connection] = []
+        self._places = threading.Semaphore(self._most)
+
+    def forked(self) -> bool:
+        """Whether this process is a child of the one that connected; the child then has a rack of its own."""
+        if self._pid == os.getpid():
+            return False
+        _left_to_the_parent.append(self._idle)
+        self._start_over()
+        return True
+
+    @contextmanager
+    def lend(self, patience: Patience | None = None) -> Iterator[Connection]:
+        """Lend a connection in autocommit mode; it must be out of any transaction when it comes back."""
+        self._take_place(patience)
+        try:
+            connection = self._take(patience)
+            connection.end = time.monotonic() + self._limit(patience)
+            try:
+                yield connection
+            finally:
+                self._put(connection)
+        finally:
+            self._places.release()
+
+    def _limit(self, patience: Patience | None) -> float:
+        remaining = None if patience is None else patience.remaining()
+        return self._timeout if remaining is None else min(self._timeout, remaining)
+
+    def _take_place(self, patience: Patience | None) -> None:
+        if self._closed:
+            message = "the queue was closed; build a new one"
+            raise QueueClosed(message)
+        self.forked()
+        if self._places.acquire(blocking=False):
+            return
+        end = time.monotonic() + self._timeout
+        while not self._places.acquire(timeout=SLICE):
+            if patience is not None:
+                patience.check()
+            if time.monotonic() > end:
+                message = (
+                    f"{self._where}: all {self._most} connections were in use for {self._timeout} s: "
+                    "allow more with connections=, or use fewer threads"
+                )
+                raise PoolTimeout(message)
+
+    def _take(self, patience: Patience | None) -> Connection:
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                break
+            if _is_alive(connection):
+                return connection
+            connection.close()
+        if patience is not None:
+            patience.check()
+        return self.connect(self._limit(patience))
+
+    def connect(self, limit: float | None = None) -> Connection:
+        """Open a connection outside of the rack, for a life of its own."""
+        seconds = ceil(self._timeout if limit is None else limit) or 1
+        try:
+            return Connection.connect(self._conninfo, autocommit=True, connect_timeout=seconds, **self._options)
+        except OSError as error:
+            message = f"{self._where}: {error} (while connecting)"
+            raise DriverUnavailable(message) from error
+        except psycopg.Error as error:
+            hidden = self._secret is not None and self._secret in str(error)
+            raise refused(error, self._where, secret=self._secret) from (None if hidden else error)
+
+    def _put(self, connection: Connection) -> None:
+        connection.end = None
+        if self._closed or connection.pgconn.transaction_status != TransactionStatus.IDLE:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def close(self) -> None:
+        """Close what is idle now, and what is lent when it comes back."""
+        self._closed = True
+        if not self.forked():
+            while self._idle:
+                self._idle.pop().close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+
+_left_to_the_parent: list[list[Connection]] = []
+"""Connections of a parent process: letting go of them here would warn about sockets that are not ours to close."""
+
+
+def _is_alive(connection: Connection) -> bool:
+    """Whether the server has not hung up meanwhile: then the socket has something to read, or has come to its end."""
+    if connection.closed:
+        return False
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if not poll.poll(0):
+        return True
+    try:
+        connection.pgconn.consume_input()
+    except psycopg.Error:
+        return False
+    return connection.pgconn.transaction_status == TransactionStatus.IDLE

@@ -1,0 +1,595 @@
+"""The PostgreSQL driver's verbs: each one statement where that is possible, else one transaction."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+import msgspec
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from queuekit.contract import (
+    Clock,
+    Delivery,
+    Extension,
+    Finding,
+    Limits,
+    Message,
+    Outcome,
+    Page,
+    Patience,
+    Progress,
+    Query,
+    QueueCounts,
+    Receipt,
+    Record,
+    Settlement,
+    State,
+    SystemClock,
+    Url,
+    VirtualClock,
+    Wakeup,
+    WorkerInfo,
+)
+from queuekit_postgres import changing, foreign, lending, looking, options, pairing, schema, sending, settling
+from queuekit_postgres.connections import Connection, Connections
+from queuekit_postgres.diagnosing import diagnose
+from queuekit_postgres.errors import RETRIED, postgres_errors
+from queuekit_postgres.listening import Bell
+from queuekit_postgres.records import is_plain, storable
+from queuekit_postgres.statements import Statements
+from queuekit_postgres.work import Work, listed
+
+T = TypeVar("T")
+BODY_BYTES = 16 << 20
+BATCH = 5000
+"""Messages in one transaction: about 100 ms."""
+TRIES = 5
+"""Times that a transaction is run which the server rolled back because it collided with others."""
+SWEEP_EVERY = 0.05
+"""Seconds between looks for leases that ran out; a claim that waits knows the moment exactly."""
+SLACK = 60.0
+"""Seconds by which a transaction may commit later than its time stamps say: above every time limit."""
+PAGES_EVERY = 3600.0
+"""Seconds between looks whether the history needs another day's partition."""
+
+
+class PostgresDriver:
+    """Jobs in a PostgreSQL database, version 13 or newer; the tables are in `schema`, made by `queuekit migrate`.
+
+    `conninfo` is what libpq reads: `postgresql://user@host/database` or `host=… dbname=…`. At most `connections` are opened
+    in a process, and one more that listens. A verb that gets no answer within `timeout` seconds raises
+    `DriverUnavailable`; keep it below a third of the lease. `listen=False` neither listens nor notifies: then jobs of other processes are noticed within
+    `poll_interval` seconds. `pgbouncer=True` uses nothing that a pooler in transaction mode cannot carry; it implies
+    `listen=False`. `migrate=True` applies missing migrations when it opens.
+    """
+
+    def __init__(
+        self,
+        conninfo: str = "",
+        *,
+        namespace: str = "queuekit",
+        clock: Clock | None = None,
+        schema: str = "queuekit",
+        migrate: bool = False,
+        connections: int = 20,
+        timeout: float = 10.0,
+        listen: bool = True,
+        poll_interval: float = 0.1,
+        pgbouncer: bool = False,
+    ) -> None:
+        self.namespace = namespace
+        self.schema = options.checked_schema(schema)
+        self._migrate = migrate
+        self._timeout = options.positive("timeout", timeout)
+        self._poll = options.positive("poll_interval", poll_interval)
+        most = options.whole("connections", connections)
+        self._ns = 0
+        self._clock: Clock = clock or SystemClock()
+        self._given_now = isinstance(clock, VirtualClock)
+        self._base()  # a test's clock counts from the first driver that it is given to
+        self.limits = Limits(name="postgres", batch=BATCH, body_bytes=BODY_BYTES, connections=most)
+        self._sql = Statements(self.schema, given_now=self._given_now)
+        parts = options.parts_of(conninfo)
+        self._secret: str | None = parts.get("password")
+        self._pgbouncer = pgbouncer
+        self._connections = Connections(
+            options.with_defaults(parts, timeout=self._timeout, session=not pgbouncer),
+            most=most,
+            timeout=self._timeout,
+            where=options.where(parts),
+            secret=self._secret,
+            prepare_threshold=None if pgbouncer else 2,
+        )
+        self._channel = self.schema if listen and not pgbouncer else None
+        self._bell = Bell(self._connections, self.schema)
+        self._database = ""
+        self._natives: list[Connection] = []
+        self._open_lock = threading.Lock()
+        self._opened = False
+        self._swept = self._drained = self._paged = -math.inf
+
+    @classmethod
+    def from_url(cls, url: Url, *, namespace: str, clock: Clock | None = None) -> PostgresDriver:
+        """Build the driver for `postgresql://user:password@host:port/database?option=value`."""
+        conninfo, own = options.from_url(url)
+        return cls(conninfo, namespace=namespace, clock=clock, **own)
+
+    # --------------------------------------------------------------------------------------------------------- life
+
+    def open(self) -> None:
+        """Connect, check server and schema, and learn the namespace's number; see the contract."""
+        with self._open_lock, self._errors("opening"), self._connections.lend() as connection:
+            if self._opened:
+                return
+            schema.check_server(connection)
+            if self._migrate:
+                schema.migrate(connection, self.schema)
+            schema.check(connection, self.schema)
+            self._ns = schema.namespace_number(connection, self.schema, self.namespace)
+            self._database = schema.database_id(connection, self.schema)
+            self._opened = True
+
+    def close(self) -> None:
+        """Close the connections. Idempotent; what is lent stays lent until its lease ends."""
+        self._bell.stop()
+        self._connections.close()
+        while self._natives:
+            self._natives.pop().close()
+
+    def prepare(self, queues: Sequence[str]) -> None:
+        """Check that the server answers; queues come into being with their first message."""
+        del queues
+        self._read(lambda work: work.connection.execute("SELECT 1"), "asking for a sign of life")
+
+    # ------------------------------------------------------------------------------------------- running statements
+
+    def _errors(self, doing: str, *, sending: bool = False) -> Any:
+        return postgres_errors(doing, secret=self._secret, sending=sending)
+
+    def _work(self, connection: Any) -> Work:
+        return Work(connection, self._sql, self._base())
+
+    def _base(self) -> dict[str, Any]:
+        """Return the parameters that all statements share."""
+        return {"ns": self._ns, "now": _server_time(self._clock)} if self._given_now else {"ns": self._ns}
+
+    def _read(self, operation: Callable[[Work], T], doing: str) -> T:
+        """Run one statement, which is a transaction of its own; repeated where the server asks for that."""
+        return self._again(lambda: self._once(operation, None), doing)
+
+    def _once(self, operation: Callable[[Work], T], patience: Patience | None) -> T:
+        with self._connections.lend(patience) as connection:
+            if patience is not None:
+                patience.check()
+            return operation(self._work(connection))
+
+    def _write(
+        self, operation: Callable[[Work], T], doing: str, *, sending: bool = False, patience: Patience | None = None
+    ) -> T:
+        """Run one transaction; repeated where it collided with others, and was provably rolled back."""
+        return self._again(lambda: self._transaction(operation, doing, sending=sending, patience=patience), doing)
+
+    def _again(self, run: Callable[[], T], doing: str, *, sending: bool = False) -> T:
+        with self._errors(doing, sending=sending):
+            for _ in range(TRIES - 1):
+                try:
+                    return run()
+                except psycopg.Error as error:
+                    if error.sqlstate not in RETRIED:
+                        raise
+            return run()
+
+    def _transaction(
+        self, operation: Callable[[Work], T], doing: str, *, sending: bool, patience: Patience | None
+    ) -> T:
+        with self._connections.lend(patience) as connection:
+            if patience is not None:
+                patience.check()
+            connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+            try:
+                result = operation(self._work(connection))
+            except BaseException:
+                _roll_back(connection)
+                raise
+            with self._errors(doing, sending=sending):
+                connection.execute("COMMIT")
+            return result
+
+    # ------------------------------------------------------------------------------------------------------ sending
+
+    def send(self, messages: Sequence[Message], *, patience: Patience | None = None) -> None:
+        """Store messages; see the contract."""
+        if len(messages) == 1 and is_plain(messages[0]):
+            self._again(
+                lambda: self._once(lambda work: sending.send_one(work, messages[0], self._channel), patience),
+                "sending",
+                sending=True,
+            )
+        elif len(messages) < sending.COPY_FROM:
+            self._send(sending.send_few, messages, patience)
+        else:
+            try:
+                self._send(sending.send_many, messages, patience)
+            except sending.Duplicate:
+                self._send(sending.send_few, messages, patience)
+        self._bell.ring()
+
+    def _send(
+        self, store: Callable[[Work, Sequence[Message]], None], messages: Sequence[Message], patience: Patience | None
+    ) -> None:
+        def operation(work: Work) -> None:
+            store(work, messages)
+            sending.ring(work, (message.queue for message in messages), self._channel)
+
+        self._write(operation, "sending", sending=True, patience=patience)
+
+    def send_unique(self, messages: Sequence[Message], *, patience: Patience | None = None) -> list[Receipt]:
+        """Store messages, one unfinished job a scope; see the contract."""
+
+        def operation(work: Work) -> list[Receipt]:
+            receipts = sending.send_unique(work, messages)
+            sending.ring(work, (message.queue for message in messages), self._channel)
+            return receipts
+
+        receipts = self._write(operation, "sending", sending=True, patience=patience)
+        self._bell.ring()
+        return receipts
+
+    def send_in(self, connection: Any, messages: Sequence[Message]) -> list[Receipt]:
+        """Store messages through a connection of the application's; see the contract."""
+        self.open()
+        with self._errors("sending in the caller's transaction"):
+            cursor = foreign.cursor_of(connection)
+            work = foreign.ForeignWork(cursor, self._sql, self._base())
+            foreign.check_database(work, self.schema, self._database)
+            receipts = sending.send_unique(work, messages)
+            sending.ring(work, (message.queue for message in messages), self._channel)
+            return receipts
+
+    # ------------------------------------------------------------------------------------------------------ lending
+
+    def claim(
+        self,
+        queues: Sequence[str],
+        *,
+        limit: int,
+        lease: float,
+        free: int | None = None,
+        recover: bool = True,
+        wait: float = 0.0,
+        wakeup: Wakeup | None = None,
+    ) -> list[Delivery]:
+        """Lend due messages; see the contract."""
+
+        def look() -> list[Delivery]:
+            return self._claim(queues, limit, lease, free, recover)
+
+        if wait <= 0:
+            return look()
+        if self._channel is not None:
+            self._bell.start(self._ns)
+        flag = wakeup or Wakeup()
+        end = self._clock.monotonic() + wait
+        self._bell.watch(flag)
+        try:
+            return self._wait_for(look, flag, end)
+        finally:
+            self._bell.unwatch(flag)
+
+    def _wait_for(self, look: Callable[[], list[Delivery]], flag: Wakeup, end: float) -> list[Delivery]:
+        while True:
+            found = look()
+            left = end - self._clock.monotonic()
+            if found or flag.is_set() or left <= 0:
+                return found
+            if not self._bell.rings:
+                left = min(left, self._poll)
+            if self._clock.wait(flag, min(left, self._next_change())):
+                return look()
+
+    def _next_change(self) -> float:
+        """Return the seconds until time alone makes something due."""
+        [(due, lease_end)] = self._read(lambda work: work.rows("next_times"), "waiting")
+        self._swept = -math.inf
+        times = [math.inf if moment is None else max(0.001, moment) for moment in (due, lease_end)]
+        return min(times)
+
+    def _claim(
+        self, queues: Sequence[str], limit: int, lease: float, free: int | None, recover: bool
+    ) -> list[Delivery]:
+        parameters = self._claim_parameters(queues, limit, lease, free, recover)
+        rows = self._read(lambda work: work.rows("claim", **parameters), "claiming")
+        return self._claimed(rows, queues, limit, lease, free, recover)
+
+    def _claim_parameters(
+        self, queues: Sequence[str], limit: int, lease: float, free: int | None, recover: bool
+    ) -> dict[str, Any]:
+        now = self._clock.monotonic()
+        sweep = recover and (self._given_now or now - self._swept >= SWEEP_EVERY)
+        if sweep:
+            self._swept = now
+        return {
+            "queues": list(queues),
+            "limit": limit,
+            "places": limit if free is None else min(free, limit),
+            "lease": lease,
+            "sweep": sweep,
+            "due_floor": -math.inf,
+            "token_floor": 0,
+            "rank_floor": -1,
+            "seq_floor": -1,
+        }
+
+    def _claimed(
+        self, rows: list[Any], queues: Sequence[str], limit: int, lease: float, free: int | None, recover: bool
+    ) -> list[Delivery]:
+        """Return what one statement lent; where time, keys or limits have to be asked, it lent nothing."""
+        deliveries, flags = lending.fast(rows, queues)
+        if not flags:
+            return deliveries
+
+        def operation(work: Work) -> list[Delivery]:
+            places = limit if free is None else min(free, limit)
+            lent = lending.slow(work, queues, limit=limit, places=places, lease=lease, recover=recover)
+            sending.ring(work, work.left, self._channel)
+            return lent
+
+        return self._write(operation, "claiming")
+
+    # ----------------------------------------------------------------------------------------------------- settling
+
+    def settle(self, outcomes: Sequence[Outcome]) -> list[Settlement]:
+        """Apply outcomes; see the contract."""
+        if not outcomes:
+            return []
+        answers: list[Settlement | None] = [None] * len(outcomes)
+        plain = settling.plain_ones(outcomes)
+        if plain:
+            name, values = settling.complete_parameters(plain)
+            settling.applied(answers, plain, self._read(lambda work: work.rows(name, **values), "settling"))
+        return self._settle_rest(outcomes, answers)
+
+    def _settle_rest(self, outcomes: Sequence[Outcome], answers: list[Settlement | None]) -> list[Settlement]:
+        """Settle what one statement could not."""
+        if None not in answers:
+            return [answer for answer in answers if answer is not None]
+
+        def operation(work: Work) -> list[Settlement]:
+            settled = settling.settle_rest(work, outcomes, list(answers))
+            sending.ring(work, _returned_to(outcomes), self._channel)
+            return settled
+
+        settled = self._write(operation, "settling")
+        self._bell.ring()
+        return settled
+
+    def exchange(
+        self,
+        outcomes: Sequence[Outcome],
+        queues: Sequence[str],
+        *,
+        limit: int,
+        lease: float,
+        free: int | None = None,
+        recover: bool = True,
+    ) -> tuple[list[Settlement], list[Delivery]]:
+        """Settle and claim; plain outcomes and plain jobs travel in one round trip. See the contract."""
+        plain = settling.plain_ones(outcomes)
+        if len(plain) < len(outcomes) or not plain:
+            return self.settle(outcomes), self._claim(queues, limit, lease, free, recover)
+        answers: list[Settlement | None] = [None] * len(outcomes)
+        name, values = settling.complete_parameters(plain)
+        parameters = self._claim_parameters(queues, limit, lease, free, recover)
+
+        def both(work: Work) -> tuple[list[Any], list[Any]]:
+            with work.connection.pipeline():
+                settled, claimed = work.run(name, **values), work.run("claim", **parameters)
+            return settled.fetchall(), claimed.fetchall()
+
+        settled, claimed = self._read(both, "settling and claiming")
+        settling.applied(answers, plain, settled)
+        deliveries = self._claimed(claimed, queues, limit, lease, free, recover)
+        return self._settle_rest(outcomes, answers), deliveries
+
+    def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Extension]:
+        """Renew leases; see the contract."""
+        if not deliveries:
+            return []
+        return self._read(lambda work: settling.extend(work, deliveries, lease=lease), "extending leases")
+
+    # ----------------------------------------------------------------------------------------------------- features
+
+    def count(self, queues: Sequence[str] | None = None) -> list[QueueCounts]:
+        """Count jobs by state; see the contract."""
+        return self._write(lambda work: looking.count(work, queues), "counting")
+
+    def get(self, ids: Sequence[str]) -> list[Record | None]:
+        """Return records; see the contract."""
+        found = self._read(lambda work: looking.get(work, _uuids(ids)), "reading records")
+        return [found.get(id) for id in ids]
+
+    def browse(self, query: Query) -> Page:
+        """Return a page of records; see the contract."""
+        return self._write(lambda work: looking.browse(work, query), "listing records")
+
+    def cancel(self, ids: Sequence[str]) -> list[State | None]:
+        """Cancel jobs; see the contract."""
+        return self._change(changing.cancel, ids, "cancelling")
+
+    def retry(self, ids: Sequence[str]) -> list[State | None]:
+        """Start jobs over; see the contract."""
+        return self._change(changing.retry, ids, "retrying")
+
+    def delete(self, ids: Sequence[str]) -> list[State | None]:
+        """Remove jobs; see the contract."""
+        return self._change(changing.delete, ids, "deleting")
+
+    def _change(
+        self, change: Callable[[Work, Sequence[str]], dict[str, State]], ids: Sequence[str], doing: str
+    ) -> list[State | None]:
+        def operation(work: Work) -> dict[str, State]:
+            states = change(work, _uuids(ids))
+            sending.ring(work, [""], self._channel)
+            return states
+
+        before = self._write(operation, doing)
+        self._bell.ring()
+        return [before.get(id) for id in ids]
+
+    def requested(self) -> list[str]:
+        """Return running jobs to be cancelled; see the contract."""
+        return [row[0] for row in self._read(lambda work: work.rows("requested"), "looking for cancellations")]
+
+    def pause(self, queue: str) -> None:
+        """Stop lending from a queue; see the contract."""
+        self._read(lambda work: work.run("pause", queue=queue), "pausing")
+
+    def resume(self, queue: str) -> None:
+        """Lend from a queue again; see the contract."""
+
+        def operation(work: Work) -> None:
+            work.run("resume", queue=queue)
+            sending.ring(work, [queue], self._channel)
+
+        self._write(operation, "resuming")
+        self._bell.ring()
+
+    def paused(self) -> list[str]:
+        """Return the paused queues; see the contract."""
+        return [row[0] for row in self._read(lambda work: work.rows("paused"), "looking for pauses")]
+
+    def purge(self, queue: str) -> int:
+        """Empty a queue; see the contract."""
+        return self._write(lambda work: changing.purge(work, queue), "purging")
+
+    def report(self, reports: Sequence[Progress]) -> list[bool]:
+        """Store progress; see the contract."""
+        values = {
+            "ids": listed([report.delivery.message.id for report in reports]),
+            "tokens": listed([report.delivery.token for report in reports]),
+            "percents": [float(report.percent) for report in reports],
+            "steps": [storable(report.step) for report in reports],
+        }
+        done = {row[0] for row in self._read(lambda work: work.rows("report", **values), "reporting progress")}
+        return [report.delivery.message.id in done for report in reports]
+
+    def prune(self, *, older_than: float | None = None, limit: int = 1000) -> int:
+        """Forget old records; see the contract. Records kept for a day or two go with their whole day, and are not counted."""
+        if self._clock.monotonic() - self._paged >= PAGES_EVERY and not self._given_now:
+            self._paged = self._clock.monotonic()
+            self._write(lambda work: work.run("turn_pages"), "turning the history's pages")
+        name = "prune" if older_than is None else "prune_older"
+        return int(self._read(lambda work: work.run(name, age=older_than, limit=limit).rowcount, "pruning"))
+
+    def beat(self, worker: WorkerInfo, *, ttl: float) -> None:
+        """Remember a worker; see the contract."""
+
+        def store(work: Work) -> None:
+            if ttl > 0:
+                work.run("beat", id=worker.id, info=msgspec.json.encode(worker).decode(), ttl=ttl)
+            else:
+                work.run("strike_off", id=worker.id)
+
+        self._read(store, "giving a sign of life")
+
+    def workers(self) -> list[WorkerInfo]:
+        """Return live workers; see the contract."""
+        rows = self._read(lambda work: work.rows("workers"), "listing workers")
+        return [
+            msgspec.structs.replace(msgspec.json.decode(info, type=WorkerInfo), seen_at=seen_at)
+            for info, seen_at in rows
+        ]
+
+    def migrations(self) -> list[str]:
+        """Return what `migrate` would apply; see the contract."""
+        with self._errors("reading the schema"), self._connections.lend() as connection:
+            return schema.missing(connection, self.schema)
+
+    def migrate(self) -> list[str]:
+        """Apply missing migrations; see the contract."""
+        with self._errors("migrating"), self._connections.lend() as connection:
+            connection.end = None
+            return schema.migrate(connection, self.schema)
+
+    def diagnose(self) -> list[Finding]:
+        """Read the server's settings; see the contract."""
+        return self._read(lambda work: diagnose(work, connections=self.limits.connections or 0), "reading settings")
+
+    def server_time(self) -> float:
+        """Return the server's clock; see the contract."""
+        return float(self._read(lambda work: work.rows("server_time"), "reading the clock")[0][0])
+
+    def native(self) -> psycopg.Connection[Any]:
+        """Return a connection of the caller's own, in autocommit mode; it is closed with the driver at the latest."""
+        connection = self._connections.connect()
+        self._natives.append(connection)
+        return connection
+
+    # ----------------------------------------------------------------------------------------- pairing (the store)
+
+    def admit(
+        self, messages: Sequence[Message], *, publish_within: float, patience: Patience | None = None
+    ) -> list[Receipt]:
+        """Store messages that a transport carries; see the contract."""
+        return self._write(
+            lambda work: pairing.admit(work, messages, publish_within), "admitting", sending=True, patience=patience
+        )
+
+    def published(self, ids: Sequence[str], *, again_after: float) -> None:
+        """Note what is on the transport; see the contract."""
+        self._read(lambda work: work.run("published", ids=_uuids(ids), wait=again_after), "noting what was published")
+
+    def outbox(self, *, limit: int, again_after: float, recover: bool = True) -> list[Message]:
+        """Return what must be published; see the contract."""
+        return self._write(lambda work: pairing.outbox(work, limit, again_after, recover=recover), "reading the outbox")
+
+    def lend(
+        self, ids: Sequence[str], *, lease: float, free: int | None = None, recover: bool = True
+    ) -> list[Delivery | State | None]:
+        """Lend jobs by id; see the contract."""
+        places = len(ids) if free is None else free
+        lent = self._write(
+            lambda work: pairing.lend(work, _uuids(ids), lease, places=places, recover=recover), "lending by id"
+        )
+        return [lent.get(id) for id in ids]
+
+
+_starts: WeakKeyDictionary[Clock, float] = WeakKeyDictionary()
+
+
+def _server_time(clock: Clock) -> float:
+    """Return the time of a server for whose clock a test's clock stands: it does not step when this machine's is set."""
+    return _starts.setdefault(clock, clock.time() - clock.monotonic()) + clock.monotonic()
+
+
+def _roll_back(connection: Connection) -> None:
+    """End a transaction that failed; a connection that cannot be asked any more is closed when it comes back."""
+    if connection.pgconn.transaction_status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}:
+        try:
+            connection.execute("ROLLBACK")
+        except psycopg.Error:
+            connection.close()
+
+
+def _returned_to(outcomes: Sequence[Outcome]) -> set[str]:
+    """Return the queues in which these outcomes may have put something."""
+    queues = {outcome.delivery.message.queue for outcome in outcomes}
+    return queues.union(message.queue for outcome in outcomes for message in outcome.follow_ups)
+
+
+def _uuids(ids: Sequence[str]) -> list[str]:
+    """Return those ids that are UUIDs in canonical form: no job has another."""
+    return [id for id in ids if _is_uuid(id)]
+
+
+def _is_uuid(id: str) -> bool:
+    try:
+        return str(UUID(id)) == id
+    except ValueError:
+        return False

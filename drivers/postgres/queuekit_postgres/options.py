@@ -1,0 +1,122 @@
+"""The driver's options, checked where they are given, and the connection string they make."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from queuekit.contract import ConfigurationError, Url
+
+OWN = ("schema", "migrate", "connections", "timeout", "listen", "poll_interval", "pgbouncer")
+LIBPQ = (
+    "application_name", "channel_binding", "gssencmode", "host", "keepalives", "keepalives_count", "keepalives_idle",
+    "keepalives_interval", "krbsrvname", "passfile", "require_auth", "service", "sslcert", "sslcrl", "sslkey", "sslmode",
+    "sslpassword", "sslrootcert", "target_session_attrs", "tcp_user_timeout",
+)  # fmt: skip
+"""What may stand in the address for libpq (chapter "Parameter Key Words" of PostgreSQL's manual)."""
+SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,39}")
+"""Short enough for every name that is made from it."""
+PATIENCE = 0.8
+"""The share of the time limit after which the server itself gives a statement up: then its end is known."""
+SESSION = (
+    "enable_seqscan=off", "enable_bitmapscan=off", "enable_hashjoin=off", "enable_mergejoin=off", "jit=off",
+    "default_transaction_isolation=read\\ committed",
+)  # fmt: skip
+"""Every statement on the path of a message finds its rows through one index. A planner that saw an almost empty table
+when a statement was prepared would keep reading the whole table when it has a million rows."""
+
+
+def from_url(url: Url) -> tuple[str, dict[str, Any]]:
+    """Return libpq's connection string and the driver's own options."""
+    url.refuse_unknown({*OWN, *LIBPQ})
+    parts: dict[str, Any] = {
+        "host": url.host or None,
+        "port": url.port,
+        "user": url.user,
+        "password": url.password,
+        "dbname": url.path.lstrip("/") or None,
+    }
+    parts.update({name: value for name, value in url.options.items() if name in LIBPQ})
+    own: dict[str, Any] = {name: value for name, value in url.options.items() if name in OWN}
+    for name in ("timeout", "poll_interval"):
+        if name in own:
+            own[name] = _number(name, own[name], float)
+    if "connections" in own:
+        own["connections"] = _number("connections", own["connections"], int)
+    for name in ("migrate", "listen", "pgbouncer"):
+        if name in own:
+            own[name] = _switch(name, own[name])
+    return make_conninfo("", **{name: value for name, value in parts.items() if value is not None}), own
+
+
+def parts_of(conninfo: str) -> Mapping[str, Any]:
+    """Take a connection string (or postgresql:// URI, as libpq reads it) apart."""
+    try:
+        return conninfo_to_dict(conninfo)
+    except psycopg.ProgrammingError:
+        message = "conninfo is not a connection string: write postgresql://user@host/database or host=… dbname=…"
+        raise ConfigurationError(message) from None
+
+
+def with_defaults(parts: Mapping[str, Any], *, timeout: float, session: bool) -> str:
+    """Return the connection string with what detects a dead peer, and the session's settings."""
+    defaults: dict[str, Any] = {
+        "application_name": "queuekit",
+        "keepalives_idle": 10,
+        "keepalives_interval": 3,
+        "keepalives_count": 3,
+        "tcp_user_timeout": int(timeout * 1000),
+    }
+    if session:
+        limit = f"statement_timeout={int(timeout * PATIENCE * 1000)}"
+        defaults["options"] = " ".join(f"-c {setting}" for setting in (*SESSION, limit))
+    return make_conninfo("", **{**defaults, **parts})
+
+
+def where(parts: Mapping[str, Any]) -> str:
+    """Return the server and database in words, without secrets."""
+    port = f":{parts['port']}" if parts.get("port") else ""
+    return f"postgresql://{parts.get('host') or ''}{port}/{parts.get('dbname') or ''}"
+
+
+def checked_schema(schema: str) -> str:
+    """Return a schema's name; refuses what would need quoting anywhere."""
+    if not isinstance(schema, str) or not SCHEMA.fullmatch(schema):
+        message = f"schema={schema!r} is refused: give up to 40 lower-case letters, digits and underscores"
+        raise ConfigurationError(message)
+    return schema
+
+
+def positive(name: str, value: float) -> float:
+    """Return a number of seconds above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        message = f"{name}={value!r} ({type(value).__name__}) is refused: give a number of seconds above 0"
+        raise ConfigurationError(message)
+    return float(value)
+
+
+def whole(name: str, value: int) -> int:
+    """Return a whole number of at least 2: one connection for verbs, one while another still blocks."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 2:
+        message = f"{name}={value!r} is refused: give a whole number of at least 2"
+        raise ConfigurationError(message)
+    return value
+
+
+def _number(name: str, text: str, kind: type[float | int]) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        message = f"{name}={text!r} is refused: give a number"
+        raise ConfigurationError(message) from None
+
+
+def _switch(name: str, text: str) -> bool:
+    if text not in {"true", "false", "on", "off", "1", "0"}:
+        message = f"{name}={text!r} is refused: give true or false"
+        raise ConfigurationError(message)
+    return text in {"true", "on", "1"}

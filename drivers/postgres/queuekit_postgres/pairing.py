@@ -1,0 +1,67 @@
+"""Carrying jobs by a transport while they are kept here: the store's transitions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from queuekit.contract import Delivery, Message, Receipt, State
+from queuekit_postgres import lending, sending
+from queuekit_postgres.records import message_of, options_of
+from queuekit_postgres.work import Work
+
+
+def admit(work: Work, messages: Sequence[Message], publish_within: float) -> list[Receipt]:
+    """Store messages that their sender publishes; the outbox names them only if it did not."""
+    receipts = sending.send_unique(work, messages)
+    created = [receipt.id for receipt in receipts if receipt.created]
+    keyed = [
+        (m.id, m.key) for m, receipt in zip(messages, receipts, strict=True) if receipt.created and m.key is not None
+    ]
+    if keyed:
+        lending.hold_behind_keys(work, dict(keyed))
+    if created:
+        work.run("set_aside", ids=created, wait=publish_within)
+    return receipts
+
+
+def outbox(work: Work, limit: int, again_after: float, *, recover: bool) -> list[Message]:
+    """Return jobs that stand in line because nobody published them in time."""
+    lending.promote(work, recover=recover)
+    rows = work.rows("outbox", limit=limit)
+    keys = {row[0]: options_of(row[4]).key for row in rows if row[4] is not None}
+    behind = lending.hold_behind_keys(work, {id: key for id, key in keys.items() if key is not None})
+    rows = [row for row in rows if row[0] not in behind]
+    if rows:
+        work.run("set_aside", ids=[row[0] for row in rows], wait=again_after)
+    return [message_of(*row) for row in rows]
+
+
+def lend(work: Work, ids: Sequence[str], lease: float, *, places: int, recover: bool) -> dict[str, Delivery | State]:
+    """Lend these very jobs where their keys, limits and queues allow it; up to `places` of those whose lease ran out."""
+    lending.promote(work, recover=recover)
+    rows = work.rows("lendable", ids=list(ids))
+    answers: dict[str, Delivery | State] = {row[0]: row[4] for row in rows}
+    may = [row for row in rows if row[4] == "pending" and row[5] in {None, "rate", "published"}]
+    startable = _startable(may, places)
+    refused = {row[0] for row in may}.difference(row[0] for row in startable)
+    if refused:  # their tickets are used up: the outbox names them again
+        work.run("put_back", ids=sorted(refused))
+    passed = lending.pass_gates(work, startable, {}, most=len(may))
+    for delivery in lending.lend(work, passed, lease=lease):
+        answers[delivery.message.id] = delivery
+    ended = work.rows("ended_rows", ids=[id for id in ids if id not in answers])
+    answers.update({row[0]: row[2] for row in ended})
+    return answers
+
+
+def _startable(rows: Sequence[tuple[Any, ...]], places: int) -> list[tuple[Any, ...]]:
+    """Leave out paused ones, and of the recovered ones those beyond the places that will start them at once."""
+    found = []
+    for row in rows:
+        recovered = row[7]
+        if row[6] or (recovered and places <= 0):
+            continue
+        places -= recovered
+        found.append(row)
+    return found

@@ -1,0 +1,8 @@
+-- extend: let leases run on that have not run out.
+WITH renewed AS (
+    UPDATE {schema}.jobs AS j SET lease_end = {now} + %(lease)s::float8 * interval '1 second'
+    FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS g(id, token)
+    WHERE j.ns = %(ns)s AND j.id = g.id AND j.token = g.token AND j.state = 'running' AND j.lease_end > {now}
+    RETURNING j.id, j.cancel, j.queue
+)
+SELECT r.id::text, r.cancel, EXISTS (SELECT 1 FROM {schema}.paused AS p WHERE p.ns = %(ns)s AND p.queue = r.queue) FROM renewed AS r

@@ -1,0 +1,2 @@
+-- server_time: the server's clock.
+SELECT extract(epoch FROM {now})::float8

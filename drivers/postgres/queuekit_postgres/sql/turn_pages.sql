@@ -1,0 +1,2 @@
+-- prune: make the coming days' partitions and drop those of days that are over.
+SELECT {schema}.turn_pages()
