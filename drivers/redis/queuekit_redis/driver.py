@@ -141,15 +141,17 @@ class RedisDriver:
 
     # --------------------------------------------------------------------------------------------- calling a script
 
-    def _run(self, name: str, *arguments: Any, bells: Iterable[str] = (), doing: str) -> Any:
+    def _run(self, name: str, *arguments: Any, queues: Iterable[str] = (), doing: str) -> Any:
         self._check()
-        return self._link.run(name, self._keys_of(name, bells), self._now(), *arguments, doing=doing)
+        return self._link.run(name, self._keys_of(name, queues), self._now(), *arguments, doing=doing)
 
-    def _keys_of(self, name: str, bells: Iterable[str]) -> Sequence[str]:
+    def _keys_of(self, name: str, queues: Iterable[str]) -> Sequence[str]:
         declared = self._declared.get(name)
         if declared is None:
             declared = self._declared[name] = tuple(self._keys[key] for key in script(name).keys)
-        return (*declared, *map(self._keys.bell, bells))
+        if script(name).lists:
+            return (*declared, *(key for queue in queues for key in self._keys.of_queue(queue)))
+        return (*declared, *map(self._keys.bell, queues))
 
     def _now(self) -> str:
         """Return the clock that scripts go by: none for the server's own."""
@@ -165,7 +167,7 @@ class RedisDriver:
         queues = [queue.decode() for queue in elsewhere]
         if queues:
             try:
-                self._run("ring", bells=queues, doing="waking workers of other queues")
+                self._run("ring", queues=queues, doing="waking workers of other queues")
             except DriverError as error:
                 _log.info("%s", error)
         self._bell.rang([*queues, *here])
@@ -246,14 +248,14 @@ class RedisDriver:
 
     def _look(self, asked: Asked) -> tuple[list[Delivery], float]:
         """Lend what is due now; and the seconds until something may be, below 0 when nothing waits for time."""
-        reply = self._run("claim", asked.packed(0), bells=asked.queues, doing="claiming")
+        reply = self._run("claim", asked.packed(0), queues=asked.queues, doing="claiming")
         return self._more(asked, codec.deliveries_of(reply)), reply[4] / codec.SECOND
 
     def _more(self, asked: Asked, found: list[Delivery]) -> list[Delivery]:
         """Lend on while each script finds as many as it may."""
         while len(found) < asked.limit and found and len(found) % CHUNK == 0:
             try:
-                reply = self._run("claim", asked.packed(len(found)), bells=asked.queues, doing="claiming")
+                reply = self._run("claim", asked.packed(len(found)), queues=asked.queues, doing="claiming")
             except DriverError as error:
                 _log.info("a further part of a claim failed (%s); the first is lent", error)
                 return found
@@ -286,8 +288,9 @@ class RedisDriver:
     def outbox(self, *, limit: int, again_after: float, recover: bool = True) -> list[Message]:
         """Return what must be published; see the contract. A call names 250 at most."""
         self._check()
-        wanted = pack([self._queues(), limit, micros(again_after), recover])
-        values = self._run("outbox", wanted, doing="reading the outbox")
+        queues = self._queues()
+        wanted = pack([queues, limit, micros(again_after), recover])
+        values = self._run("outbox", wanted, queues=queues, doing="reading the outbox")
         return [codec.message_of(value)[0] for value in values]
 
     def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Extension]:
@@ -316,7 +319,7 @@ class RedisDriver:
         answers: list[Settlement] = []
         for part in _portions(outcomes):
             packed = Packed(part)
-            marks, elsewhere = self._run("settle", *packed.arguments, bells=packed.queues, doing="settling")
+            marks, elsewhere = self._run("settle", *packed.arguments, queues=packed.queues, doing="settling")
             answers += packed.answers(marks)
             self._ring(elsewhere, packed.refilled)
         return answers
@@ -338,7 +341,7 @@ class RedisDriver:
         asked = Asked(tuple(queues), limit, lease, limit if free is None else free, recover)
         arguments = (*packed.arguments, asked.packed(0))
         marks, elsewhere, lent = self._run(
-            "exchange", *arguments, bells=packed.queues.union(queues), doing="settling and claiming"
+            "exchange", *arguments, queues=packed.queues.union(queues), doing="settling and claiming"
         )
         answers += packed.answers(marks)
         self._ring(elsewhere, packed.refilled)
@@ -348,7 +351,9 @@ class RedisDriver:
 
     def count(self, queues: Sequence[str] | None = None) -> list[QueueCounts]:
         """Count jobs by state; see the contract."""
-        counts, shut, ages = self._run("count", pack(list(queues or ())), doing="counting")
+        self._check()
+        names = self._queues() if queues is None else list(queues)
+        counts, shut, ages = self._run("count", pack(names), queues=names, doing="counting")
         paused = {queue.decode() for queue in shut}
         tally: dict[str, dict[str, Any]] = {name: {} for name in queues or ()}
         for field, number in zip(counts[::2], counts[1::2], strict=True):
@@ -424,7 +429,7 @@ class RedisDriver:
 
     def resume(self, queue: str) -> None:
         """Lend from a queue again; see the contract."""
-        self._run("resume", queue, bells=[queue], doing="resuming")
+        self._run("resume", queue, queues=[queue], doing="resuming")
         self._bell.rang([queue])
 
     def paused(self) -> list[str]:
@@ -438,7 +443,7 @@ class RedisDriver:
         count, after = 0, "0"
         while after != "-1":
             wanted = pack([queue, after, CHUNK])
-            deleted, reached, elsewhere = self._run("purge", wanted, bells=[queue], doing="purging")
+            deleted, reached, elsewhere = self._run("purge", wanted, queues=[queue], doing="purging")
             self._ring(elsewhere)
             count, after = count + deleted, reached.decode()
         return count

@@ -92,6 +92,8 @@ def _code_of(error: BaseException) -> str | None:
             return code
     if not isinstance(error, ResponseError):
         return None
+    if "can't run this command" in str(error):
+        return "NOPERM"  # said from inside a script, without its code
     found = _CODE.search(str(error))
     return None if found is None else found[1]
 

@@ -9,7 +9,7 @@ key         type        holds
 jobs        hash        id → place, instant of acceptance, and record; written once (`scripts/parts/job.lua`)
 states      hash        id → state, attempt, generation, flags, token, start; a job without one is pending and was never lent
 order       sorted set  ids by order of acceptance: what is browsed
-ready       sorted set  places ("queue:rank:seq:id") of jobs that may be lent, all with score 0, so in order of their text
+ready       sorted set  places ("queue:rank:seq:id") of other jobs that may be lent, all with score 0, so in order of their text
 recovered   sorted set  places of jobs whose lease ran out
 due         sorted set  ids that wait for a moment, by that moment
 leases      sorted set  ids of running jobs, by the end of their lease
@@ -31,6 +31,7 @@ workers     hash        worker → until when it counts as alive, when it was se
 counts      hash        "queue:code" → how many jobs
 meta        hash        the last place in the order (`seq`), the last token, and counters
 wake:QUEUE  list        a mark on which one idle process wakes
+fresh:QUEUE list        places of plain jobs that may be lent and never were, in their order; `ready` has all others
 ==========  ==========  =================================================================================================
 
 All instants are microseconds of the server's clock.
@@ -51,6 +52,10 @@ class Keys:
 
     def __getitem__(self, name: str) -> str:
         return self.prefix + name
+
+    def of_queue(self, queue: str) -> tuple[str, str]:
+        """Return the keys that a queue has of its own: its bell and its fresh list."""
+        return f"{self.prefix}wake:{queue}", f"{self.prefix}fresh:{queue}"
 
     def bell(self, queue: str) -> str:
         """Return the key of a queue's bell."""

@@ -23,13 +23,16 @@ NAMES = tuple(path.stem for path in sorted(_FOLDER.glob("*.lua")))
 class Script:
     """One transition: its text, the digest by which the server knows it, and the keys that it touches."""
 
-    __slots__ = ("keys", "name", "sha", "text")
+    __slots__ = ("keys", "lists", "name", "sha", "text")
 
     def __init__(self, name: str) -> None:
         main = (_FOLDER / f"{name}.lua").read_text("utf-8")
-        parts = [(_FOLDER / "parts" / f"{part}.lua").read_text("utf-8") for part in _listed(_USES, main)]
+        used = _listed(_USES, main)
+        parts = [(_FOLDER / "parts" / f"{part}.lua").read_text("utf-8") for part in used]
         source = "\n".join([*parts, main])
         self.name = name
+        self.lists = "fresh" in used
+        """Whether it is given the fresh lists of its queues besides their bells."""
         self.keys = tuple(dict.fromkeys(_listed(_KEYS, source)))
         self.text = f"{_prologue(self.keys)}\n{_without_comments(source)}"
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()

@@ -150,6 +150,8 @@ LEAST = [
     "+llen",
     "+sismember",
     "+smismember",
+    "+lrange",
+    "+lpop",
     "+zadd",
     "+zrem",
     "+zrange",

@@ -141,13 +141,14 @@ class RedisHarness(ServedHarness):
             names = [name for name in KEYS if name not in {"workers", "meta"}]
             kinds = {name: client.type(self.key(name)).decode() for name in names}
             found = {n: getattr(client, sizes[kind])(self.key(n)) for n, kind in kinds.items() if kind != "none"}
+            found |= {key.decode(): client.llen(key) for key in client.keys(self.key("fresh:*"))}
             return {**found, "keys": sum(1 for _ in client.scan_iter(f"{self.key('')}*", count=1000))}
 
     def leaks(self) -> list[str]:
         """Return keys that no one knows, and what the keys of this namespace say differently."""
         with self.client() as client:
             names = {key.decode().rpartition("}:")[2] for key in client.scan_iter(f"{self.key('')}*", count=1000)}
-            unknown = [name for name in names - KEYS if not name.startswith("wake:")]
+            unknown = [name for name in names - KEYS if not name.startswith(("wake:", "fresh:"))]
             return [*unknown, *self._contradictions(client)]
 
     def _contradictions(self, client: Any) -> list[str]:

@@ -2,7 +2,7 @@
 --
 -- ARGV[2]: {queues, limit, places, lease, recover}. Returns token, start, values, notes ("attempt generation recovered", empty for
 -- a first plain hand-out), and the microseconds until something may become due.
--- uses: base job lending
+-- uses: base job fresh lending
 
 -- As in settling: a full server can still be drained.
 call('ZREM', LEASES, '')

@@ -1,20 +1,13 @@
 -- count: the numbers of jobs by queue and state, and when the oldest that could run was accepted.
 --
--- ARGV[2]: queues, empty for all. Returns the counts, the paused queues, and pairs of queue and age in microseconds.
--- uses: base
+-- ARGV[2]: queues. Returns the counts, the paused queues, and pairs of queue and age in microseconds.
+-- uses: base fresh
 -- keys: jobs ready recovered paused
 
 local counts = call('HGETALL', COUNTS)
-local queues = cmsgpack.unpack(ARGV[2])
-if #queues == 0 then
-    local seen = {}
-    for i = 1, #counts, 2 do
-        local queue = match(counts[i], '^(.*):%a$')
-        if not seen[queue] then
-            seen[queue] = true
-            queues[#queues + 1] = queue
-        end
-    end
+-- A place's order of acceptance, and its id.
+local function split(queue, place)
+    return { sub(place, #queue + 4, #queue + 15), sub(place, #queue + 17) }
 end
 
 -- The oldest of each priority stands first among its own; the oldest of all is one of those.
@@ -26,21 +19,25 @@ local function oldest(set, queue)
         if not member then
             return first
         end
-        local rank, seq, id = sub(member, #queue + 2, #queue + 2), sub(member, #queue + 4, #queue + 15), sub(member, #queue + 17)
-        if not first or seq < first[1] then
-            first = { seq, id }
+        local one = split(queue, member)
+        if not first or one[1] < first[1] then
+            first = one
         end
-        at = '[' .. queue .. ':' .. rank .. ';'
+        at = '[' .. sub(member, 1, #queue + 2) .. ';'
     end
 end
 
 local ages = {}
-for _, queue in ipairs(queues) do
-    local one, two = oldest(READY, queue), oldest(RECOVERED, queue)
-    if two and (not one or two[1] < one[1]) then
-        one = two
+for _, queue in ipairs(cmsgpack.unpack(ARGV[2])) do
+    local first
+    local fresh = oldest_fresh(queue)
+    local candidates = { oldest(READY, queue) or false, oldest(RECOVERED, queue) or false, fresh and split(queue, fresh) }
+    for _, one in pairs(candidates) do
+        if one and (not first or one[1] < first[1]) then
+            first = one
+        end
     end
-    local value = one and call('HGET', JOBS, one[2])
+    local value = first and call('HGET', JOBS, first[2])
     if value then
         ages[#ages + 1] = queue
         ages[#ages + 1] = WALL - tonumber(match(value, '\n(%d+)\n'))

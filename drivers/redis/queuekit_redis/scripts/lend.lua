@@ -2,7 +2,7 @@
 --
 -- ARGV[2]: ids; ARGV[3]: {lease, places, recover}. Returns one code a job (! lent, - unknown, else the state that forbids it), and
 -- what claim returns for the lent ones.
--- uses: base job lending
+-- uses: base job fresh lending
 
 call('ZREM', LEASES, '')
 local wanted = cmsgpack.unpack(ARGV[3])

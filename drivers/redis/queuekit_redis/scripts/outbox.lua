@@ -1,7 +1,7 @@
 -- outbox: due jobs that nobody published in time, and those whose lease ran out.
 --
 -- ARGV[2]: {queues, limit, again_after, recover}. Returns their values.
--- uses: base job lending aside
+-- uses: base job fresh lending aside
 
 local wanted = cmsgpack.unpack(ARGV[2])
 call('ZREM', LEASES, '')
@@ -23,6 +23,17 @@ for _, set in ipairs({ RECOVERED, READY }) do
                 end
             end
         end
+    end
+end
+for _, queue in ipairs(queues) do
+    while #values < limit do
+        local place = oldest_fresh(queue)
+        if not place then
+            break
+        end
+        local job = load(sub(place, #queue + 17))
+        set_aside(job, wanted[3])
+        values[#values + 1] = job.value
     end
 end
 trim()

@@ -1,7 +1,7 @@
 -- purge: delete a part of a queue's pending and scheduled jobs.
 --
 -- ARGV[2]: {queue, after, count}. Returns how many were deleted, and the place in the order that was reached (-1 at the end).
--- uses: base job
+-- uses: base job fresh
 
 local queue, after, count = unpack(cmsgpack.unpack(ARGV[2]))
 local entries = call('ZRANGEBYSCORE', ORDER, '(' .. after, '+inf', 'WITHSCORES', 'LIMIT', 0, count)
@@ -16,5 +16,6 @@ for i = 1, #entries, 2 do
         end
     end
 end
+oldest_fresh(queue)
 write_counts()
 return { deleted, #entries < 2 * count and '-1' or entries[#entries], elsewhere }

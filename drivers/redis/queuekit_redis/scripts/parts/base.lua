@@ -1,7 +1,7 @@
 -- Time, counts and bells: what every transition needs.
 --
 -- ARGV[1] is the clock: empty for the server's own, else "now wall", both in microseconds (tests move a clock by hand).
--- Keys behind the declared ones are the bells of the queues that this call is about.
+-- Keys behind the declared ones are the bells, and where needed the fresh lists, of the queues that this call is about.
 -- keys: counts
 
 local call, sub, find, match, format, byte = redis.call, string.sub, string.find, string.match, string.format, string.byte
@@ -43,9 +43,14 @@ end
 
 -- A bell is a list of at most one mark, on which one idle process wakes. Queues whose bell was not declared are named in the
 -- reply, and the client rings there in a second call.
-local bells, rung, elsewhere = {}, {}, {}
+local bells, rung, elsewhere, fresh_lists = {}, {}, {}, {}
 for i = DECLARED + 1, #KEYS do
-    bells[match(KEYS[i], '}:wake:(.+)$')] = KEYS[i]
+    local kind, queue = match(KEYS[i], '}:(%l+):(.+)$')
+    if kind == 'wake' then
+        bells[queue] = KEYS[i]
+    else
+        fresh_lists[queue] = KEYS[i]
+    end
 end
 
 local function ring(queue)

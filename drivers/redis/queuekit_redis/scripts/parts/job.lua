@@ -110,6 +110,7 @@ local function gate_place(job)
     return prefix_of(job.head.c[1]) .. sub(job.place, #job.queue + 2)
 end
 
+-- What stands in a fresh list needs no removal: it is passed over once it has a state.
 local function unplace(job)
     if job.code == 's' or job.held == 'r' or job.held == 'o' then
         call('ZREM', DUE, job.id)

@@ -1,5 +1,5 @@
 -- Lending: due jobs promoted, expired leases taken back, limits kept, hand-outs counted.
--- uses: base job
+-- uses: base job fresh
 -- keys: paused
 
 -- Jobs promoted, and taken back, by one call, and jobs looked at to be lent: bounds on how long a script holds the server.
@@ -166,40 +166,70 @@ local function lend_recovered(queues, places, lease_end)
     end
 end
 
+-- Take the next places of a queue out of the fresh list and out of what came back or has another priority, merged; also says which
+-- come from the latter.
+local function take_places(queue, want)
+    local list = fresh_lists[queue]
+    local new, old = call('LRANGE', list, 0, want - 1), first_in(READY, queue .. ':', want)
+    if #old == 0 then
+        if #new > 0 then
+            call('LPOP', list, #new)
+        end
+        return new, {}
+    end
+    local merged, came_back, n, o = {}, {}, 1, 1
+    while #merged < want and (new[n] or old[o]) do
+        if not old[o] or (new[n] and new[n] < old[o]) then
+            merged[#merged + 1], n = new[n], n + 1
+        else
+            merged[#merged + 1], o = old[o], o + 1
+            came_back[#merged] = true
+        end
+    end
+    if n > 1 then
+        call('LPOP', list, n - 1)
+    end
+    if o > 1 then
+        call('ZREMRANGEBYLEX', READY, '[' .. old[1], '[' .. old[o - 1])
+    end
+    return merged, came_back
+end
+
+local function lend_with_history(queue, id, value, state, lease_end)
+    if not value then
+        tally(queue, 'p', -1)
+        call('HINCRBY', META, 'lost', 1)
+        return
+    end
+    local job = job_of(id, value, state)
+    if pass_gates(job) then
+        lend(job, lease_end)
+    end
+end
+
 local function lend_ready(queue, limit, lease_end)
     local looked = 0
     while #lent_values < limit and looked < LOOKED do
-        local members = first_in(READY, queue .. ':', limit - #lent_values)
-        if #members == 0 then
+        local places, came_back = take_places(queue, limit - #lent_values)
+        if #places == 0 then
             return
         end
-        looked = looked + #members
-        call('ZREMRANGEBYLEX', READY, '[' .. members[1], '[' .. members[#members])
+        looked = looked + #places
         open_lending()
-        local ids, from, plain = {}, #queue + 17, 0
-        for i = 1, #members do
-            ids[i] = sub(members[i], from)
-        end
-        local values, states = call('HMGET', JOBS, unpack(ids)), call('HMGET', STATES, unpack(ids))
-        for i = 1, #members do
-            local value, state = values[i], states[i]
-            if not value then
-                tally(queue, 'p', -1)
-                call('HINCRBY', META, 'lost', 1)
-            elseif not state and byte(value, #members[i] + 19) == 80 then
+        local good, ids, values, states = look_at(places, #queue + 17)
+        local plain = 0
+        for i = 1, #places do
+            if good[i] and byte(values[i], #places[i] + 19) == 80 then
                 plain = plain + 1
-                hand_out(ids[i], value, fresh, '', lease_end)
-            else
-                local job = job_of(ids[i], value, state)
-                if pass_gates(job) then
-                    lend(job, lease_end)
-                end
+                hand_out(ids[i], values[i], fresh, '', lease_end)
+            elseif came_back[i] then
+                lend_with_history(queue, ids[i], values[i], states[i], lease_end)
             end
         end
         tally(queue, 'p', -plain)
         tally(queue, 'r', plain)
     end
-    if first_in(READY, queue .. ':')[1] then
+    if call('LLEN', fresh_lists[queue]) > 0 or first_in(READY, queue .. ':')[1] then
         ring(queue)
     end
 end
