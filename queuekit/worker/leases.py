@@ -100,19 +100,24 @@ class LeaseKeeper:
             return 0.0
         if self._dirty:
             return PROGRESS_EVERY
-        return min(TICK, self._lease / 3, 1.0 if self._failing else TICK)
+        third = self._lease / 3
+        if self._failing:
+            return min(TICK, third)
+        return max(0.0, min(TICK, third - (self._clock.monotonic() - self._renewed)))
 
     def _step(self) -> None:
         if self._dirty:
             self.send_progress()
         now = self._clock.monotonic()
         third = self._lease / 3
+        due = now - self._renewed >= third or self._failing
+        if due:
+            self.renew()  # first: among busy threads each of the calls below may take a while
         if now - self._ticked >= min(TICK, third):
             self._ticked = now
             self._look_for_cancels()
             self._look_for_pauses()
-        if now - self._renewed >= third or self._failing:
-            self.renew()
+        if due:
             self._beat(self._lease * 3)
             self._prune()
         if self._failing:

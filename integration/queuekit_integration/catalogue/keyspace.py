@@ -53,8 +53,8 @@ def scenario_fr_01_redis_flushall(h: Harness) -> None:
     wait_until(lambda: any(e.kind in {"settle_lost", "lease_lost"} for e in events), "the loss to be reported")
     keyspace_of(h).flush()
     driver = h.driver(virtual=False)
-    driver.send([h.message()])
-    assert int(h.claim_one(driver).token) > tokens[0], "a token was used twice after the data were gone"
+    driver.send([h.message(queue="other")])
+    assert int(h.claim_one(driver, queue="other").token) > tokens[0], "a token was used twice after the data were gone"
     worker.stop(10)
 
 
