@@ -171,8 +171,20 @@ class Struck:
         return "ok"
 
 
+def _acquaint(h: Harness) -> None:
+    """Go through every verb once, so that the server has seen each: what is hit is the verb, not its introduction."""
+    driver = h.driver(virtual=False)
+    driver.send([h.message(queue="first"), h.message(queue="first")])
+    done, again = driver.claim(["first"], limit=2, lease=30.0)
+    driver.extend([done, again], lease=30.0)
+    driver.settle([Done(done), Again(again)])
+    driver.settle([Dead(h.claim_one(driver, lease=30.0, queue="first"), "error")])
+    driver.close()
+
+
 def struck(h: Harness, fault: Literal["lose_reply", "cut_request"]) -> Iterator[Struck]:
     """Hit a verb's first request, then its second, and so on, until it has no more."""
+    _acquaint(h)
     for skip in range(BOUNDARIES):
         client = Struck(h, fault, skip)
         yield client
@@ -222,6 +234,7 @@ def _struck_settle(
 ) -> None:
     """Hit each request of a settlement, repeat it, and see that it counted once: `left` are the attempts of what is due then."""
     direct = h.driver(virtual=False)
+    repeated: set[str] = set()
     for number, client in enumerate(struck(h, fault)):
         queue = f"q{number}"
         direct.send([h.message(queue=queue)])
@@ -232,6 +245,10 @@ def _struck_settle(
         assert again in {"applied", "already_settled"}, f"{answer}, settled again: {again}"
         found = direct.claim([queue], limit=5, lease=30.0)
         assert [delivery.attempt for delivery in found] == left
+        if client.hit:
+            repeated.add(client.answers[0] if answer == "ok" else again)
+    wanted = "already_settled" if fault == "lose_reply" else "applied"
+    assert wanted in repeated, f"no settlement was {wanted} when it was repeated: {repeated}"
 
 
 def _again(delivery: Delivery) -> Outcome:
