@@ -1,10 +1,15 @@
--- settle: plain jobs that succeeded, for as long as their token is the newest.
-WITH given AS (
-    SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS g(id, token)
+-- settle: plain jobs that succeeded, for as long as their token is the newest. Each row is looked up by its id alone
+-- and then by its place: of a young table a planner knows so little that it would rather compare every running job with every
+-- given one, which takes four times as long for 500.
+WITH mine AS MATERIALIZED (
+    SELECT j.place
+    FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS g(id, token)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place, token, state, extra FROM {schema}.jobs WHERE ns = %(ns)s AND id = g.id LIMIT 1 FOR UPDATE
+    ) AS j
+    WHERE j.token = g.token AND j.state = 'running' AND j.extra IS NULL
 ), gone AS (
-    DELETE FROM {schema}.jobs AS j USING given AS g
-    WHERE j.ns = %(ns)s AND j.id = g.id AND j.token = g.token AND j.state = 'running' AND j.extra IS NULL
-    RETURNING j.*
+    DELETE FROM {schema}.jobs WHERE ctid = ANY(ARRAY(SELECT place FROM mine)) RETURNING *
 )
 INSERT INTO {schema}.history
     (seq, token, accepted_at, started_at, finished_at, forget_at, id, ns, drop_on, state, attempt, generation, rank, settled,
