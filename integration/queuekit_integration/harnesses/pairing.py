@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from typing import ClassVar
 
 import msgspec
 
@@ -26,8 +28,11 @@ from queuekit.contract import (
 from queuekit.ids import new_id
 from queuekit.pairing import pair
 from queuekit.sqlite import SqliteDriver
+from queuekit_integration.expectations import Expectation, Weaker
 from queuekit_integration.faults import Proxy
 from queuekit_integration.harness import Harness
+from queuekit_integration.harnesses.embedded import SqliteHarness
+from queuekit_integration.weaker import order_may_break
 
 __all__ = ["Carrier", "PairHarness"]
 
@@ -108,6 +113,12 @@ def _unwrapped(message: Message) -> Message:
 class PairHarness(Harness):
     """The pairing of a transport with SQLite."""
 
+    without: ClassVar[Mapping[str, Weaker]] = {
+        "order": Weaker(
+            "a job that is given back stands behind those whose tickets are on the transport", shown_by=order_may_break
+        ),
+    }
+    expectations: ClassVar[Mapping[str, Expectation]] = SqliteHarness.expectations
     name: str = "carrier+sqlite"
 
     @property
@@ -162,6 +173,16 @@ class PairHarness(Harness):
         nowhere = str(self.folder / "no" / "such" / "folder" / "jobs.db")
         carrier = Carrier(self.carrier_path, namespace=self.namespace)
         return pair(carrier, SqliteDriver(nowhere, namespace=self.namespace), clock=SystemClock())
+
+    def footprint(self) -> dict[str, int]:
+        """Count the rows of both files."""
+        found = {}
+        for half, path in (("carrier", self.carrier_path), ("store", self.store_path)):
+            with closing(sqlite3.connect(path)) as connection:
+                names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+                for name in names:
+                    found[f"{half} {name}"] = connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]
+        return found
 
     def write_garbage(self, body: bytes) -> None:
         """Put a foreign body onto the transport."""
