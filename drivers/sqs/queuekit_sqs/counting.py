@@ -27,7 +27,8 @@ def count(service: Service, queues: Queues, names: Sequence[str] | None) -> list
 
 def _count_one(service: Service, queues: Queues, queue: str) -> QueueCounts:
     figures = _figures(service, queues.url(queue))
-    dead = _figures(service, queues.url(queue, dead=True))
+    letters = queues.letters(queue)
+    dead = {} if letters is None else _figures(service, letters)
     return QueueCounts(
         queue=queue,
         pending=figures[READY],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -159,7 +160,7 @@ class SqsDriver:
             keys=fifo,
             limits=False,
             unique_ids=False,
-            ordered=fifo,
+            ordered=False,
             estimates=True,
             atomic=False,
             fenced=False,
@@ -202,12 +203,13 @@ class SqsDriver:
             self._parts.close()
 
     def prepare(self, queues: Sequence[str]) -> None:
-        """Find the queues and those of their dead letters, and make them where `create` says so."""
+        """Find the queues and those of their dead letters; with `create` make the first now, the second with the first letter."""
         parts = self._open_parts()
         try:
             for queue in queues:
                 parts.queues.url(queue)
-                parts.queues.url(queue, dead=True)
+                if not self._settings.create:
+                    parts.queues.url(queue, dead=True)
         except RequestError as error:
             raise error.meaning from error
 
@@ -280,6 +282,11 @@ class SqsDriver:
         """Say what the queues' attributes promise; see the contract."""
         parts = self._open_parts()
         return diagnosis.diagnose(parts.service, parts.queues, self._settings)
+
+    @property
+    def requests(self) -> Counter[str]:
+        """What was sent so far, by operation: requests are what SQS charges for."""
+        return self._open_parts().service.requests
 
     def native(self) -> Any:
         """Return the boto3 client."""

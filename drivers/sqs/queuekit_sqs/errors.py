@@ -17,7 +17,7 @@ from botocore.exceptions import ConnectionError as NoConnectionError
 
 from queuekit.contract import BackendFull, DriverError, DriverRejected, DriverUnavailable
 
-__all__ = ["EXPIRED", "LOST", "MISSING", "Fate", "code_of", "entry_error", "fate_of", "translated"]
+__all__ = ["DIFFERENT", "EXPIRED", "LOST", "MISSING", "Fate", "code_of", "entry_error", "fate_of", "translated"]
 
 Fate: TypeAlias = Literal["refused", "unreachable", "throttled", "unknown"]
 """What became of a request that failed. `refused`: not applied, and repeating is no use. `unreachable`: it never left. `throttled`:
@@ -48,6 +48,8 @@ MISSING = {
     "QueueDeletedRecently",
     "AWS.SimpleQueueService.QueueDeletedRecently",
 }
+DIFFERENT = {"QueueNameExists", "QueueAlreadyExists"}
+"""The queue exists with other attributes than were asked for: somebody else's choice, which `diagnose` judges."""
 LOST = {
     "ReceiptHandleIsInvalid",
     "MessageNotInflight",

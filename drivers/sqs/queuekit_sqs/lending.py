@@ -79,6 +79,7 @@ class Lending:
         self._give_back = give_back
         self._refresh = refresh
         self._fetch = fetch
+        self._most = 1 if settings.fifo else BATCH  # one receipt may hold several of one group, and only one may run
         self._tokens = Tokens(clock)
         self._lock = threading.Lock()
         self._lines: dict[str, Line] = {}
@@ -184,7 +185,7 @@ class Lending:
         """Ask each queue in turn, without waiting, until there is enough or nothing."""
         for queue in queues:
             while (room := limit - self._kept_of(queues)) > 0:
-                asked = min(BATCH, room)
+                asked = min(self._most, room)
                 if self._receive(queue, asked, 0, lease) < asked:
                     break
 
@@ -201,12 +202,13 @@ class Lending:
             crowded = len(lines) > limit
             open_ = [line for line in lines if line.polls < (1 if crowded else line.width)]
             awake = [line for line in open_ if line.quiet_until <= now] or open_[:1] if crowded else open_
-            for place, line in enumerate(awake):
-                share = min(BATCH, max(1, room // (len(awake) - place)))
-                if room < share:
-                    break
-                room -= share
-                self._start(line, share, lease, short=crowded and line.quiet_until <= now)
+            while room > 0 and awake:
+                for place, line in enumerate(awake):
+                    share = min(self._most, room, max(1, room // (len(awake) - place)))
+                    if share > 0:
+                        room -= share
+                        self._start(line, share, lease, short=crowded and line.quiet_until <= now)
+                awake = [] if crowded else [line for line in awake if line.polls < line.width]
 
     def _start(self, line: Line, share: int, lease: int, *, short: bool) -> None:
         line.asked += share
@@ -234,9 +236,14 @@ class Lending:
             line.asked -= asked
             line.polls -= 1
             line.quiet_until = 0.0 if found else self._clock.monotonic() + QUIET
-            line.width = min(self._settings.polls, line.width * 2) if found == BATCH else line.width if found else 1
+            line.width = self._width(line, asked, found)
             for waiter in self._waiters:
                 waiter.flag.set()
+
+    def _width(self, line: Line, asked: int, found: int) -> int:
+        if not found:
+            return 1
+        return min(self._settings.polls, line.width * 2) if found == asked == self._most else line.width
 
     def _receive(self, queue: str, asked: int, seconds: int, lease: int) -> int:
         """Receive up to `asked` messages and keep them; return how many came. Raises `DriverError`."""

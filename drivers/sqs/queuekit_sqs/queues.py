@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 from queuekit.contract import DriverUnavailable
-from queuekit_sqs.errors import MISSING, code_of
+from queuekit_sqs.errors import DIFFERENT, MISSING, code_of
 from queuekit_sqs.names import DEAD, FIFO, queue_name
 from queuekit_sqs.service import RequestError, Service
 from queuekit_sqs.settings import Settings
 
 __all__ = ["Queues"]
+
+
+NONE = 5.0
+"""Seconds for which a queue that had no dead letters is taken to have none: whoever counts asks often."""
 
 
 class Queues:
@@ -22,6 +27,7 @@ class Queues:
         self._settings = settings
         self._namespace = namespace
         self._urls: dict[tuple[str, bool], str] = {}
+        self._none_until: dict[str, float] = {}
         self._lock = threading.Lock()
 
     @property
@@ -65,7 +71,7 @@ class Queues:
         found = self._urls.get((queue, dead))
         if found is None:
             with self._lock:
-                found = self._urls[queue, dead] = self._find(self.name(queue, dead=dead))
+                found = self._urls[queue, dead] = self._find_or_make(self.name(queue, dead=dead))
         return found
 
     def forget(self, queue: str) -> None:
@@ -73,18 +79,36 @@ class Queues:
         self._urls.pop((queue, False), None)
         self._urls.pop((queue, True), None)
 
+    def letters(self, queue: str) -> str | None:
+        """Return the address of the queue of a queue's dead letters; None when there has been none yet."""
+        if (queue, True) not in self._urls:
+            if time.monotonic() < self._none_until.get(queue, 0.0):
+                return None
+            try:
+                self._urls[queue, True] = self._find(self.name(queue, dead=True))
+            except RequestError as error:
+                if code_of(error.__cause__ or error) not in MISSING:
+                    raise
+                self._none_until[queue] = time.monotonic() + NONE
+                return None
+        return self._urls[queue, True]
+
     def _find(self, name: str) -> str:
         doing = f"looking for the queue {name}"
-        try:
-            return str(self._service.call("get_queue_url", doing=doing, QueueName=name)["QueueUrl"])
-        except RequestError as error:
-            if not self._settings.create or code_of(error.__cause__ or error) not in MISSING:
-                raise
-            return self._make(name)
+        return str(self._service.call("get_queue_url", doing=doing, QueueName=name)["QueueUrl"])
 
-    def _make(self, name: str) -> str:
-        doing = f"creating the queue {name}"
-        answer = self._service.call("create_queue", doing=doing, QueueName=name, Attributes=self._attributes())
+    def _find_or_make(self, name: str) -> str:
+        """Ask for a queue with these attributes: the service makes it, or names the one that is so already."""
+        if not self._settings.create:
+            return self._find(name)
+        try:
+            answer = self._service.call(
+                "create_queue", doing=f"creating the queue {name}", QueueName=name, Attributes=self._attributes()
+            )
+        except RequestError as error:
+            if code_of(error.__cause__ or error) in DIFFERENT:
+                return self._find(name)
+            raise
         return str(answer["QueueUrl"])
 
     def _attributes(self) -> dict[str, str]:

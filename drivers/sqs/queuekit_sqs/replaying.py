@@ -26,6 +26,8 @@ def replay(
     """Move up to `limit` dead letters back to their queue, batch by batch; return their jobs' ids."""
     replayed: list[str] = []
     try:
+        if queues.letters(queue) is None:
+            return replayed
         while len(replayed) < limit and (letters := _receive(service, queues, queue, limit - len(replayed))):
             sender.send([_revived(letter, settings) for letter in letters]).raise_failures()
             _delete(service, queues, queue, letters)

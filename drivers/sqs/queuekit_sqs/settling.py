@@ -124,9 +124,15 @@ class Settling:
         step.sends.append(self._successor(outcome, step.lent, base=step.lent.attempt))
 
     def _released(self, step: Step, outcome: Released) -> None:
-        """Send it anew with the hand-out refunded; on FIFO its place in the order counts for more than the count."""
+        """Send it anew with the hand-out refunded; with a key, its place in the order counts for more than that."""
         hide = math.ceil(outcome.delay)
-        if self._settings.fifo and outcome.successor is None and self._clock.monotonic() + hide < step.lent.last:
+        keyed = step.lent.label.key is not None or step.lent.label.due is not None
+        if (
+            self._settings.fifo
+            and keyed
+            and outcome.successor is None
+            and self._clock.monotonic() + hide < step.lent.last
+        ):
             step.deed, step.hide = "hide", hide
             return
         step.sends.append(self._successor(outcome, step.lent, base=step.lent.attempt - 1))

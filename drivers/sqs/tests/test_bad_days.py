@@ -94,7 +94,8 @@ def test_a_lease_that_nobody_extends_ends_and_its_holder_is_refused(h, stub):
 def test_a_redrive_policy_and_the_driver_count_alike(h):
     driver = h.driver()
     client = driver.native()
-    dead = client.get_queue_attributes(QueueUrl=h.queue_url("default--dead"), AttributeNames=["QueueArn"])
+    letters = client.create_queue(QueueName=f"{h.namespace}--default--dead")["QueueUrl"]
+    dead = client.get_queue_attributes(QueueUrl=letters, AttributeNames=["QueueArn"])
     policy = f'{{"deadLetterTargetArn":"{dead["Attributes"]["QueueArn"]}","maxReceiveCount":"3"}}'
     client.set_queue_attributes(QueueUrl=h.queue_url(), Attributes={"RedrivePolicy": policy})
     driver.send([h.message()])
