@@ -49,6 +49,8 @@ BATCH = 100
 REQUESTS = 10
 """Requests other than polls that run at the same time."""
 POLLS = 32
+CALLERS = 32
+"""Connections kept for threads of the application that send by themselves; more are made, and closed after use."""
 LARGEST_OFFLOADED = 64 << 20
 
 
@@ -61,7 +63,7 @@ class _Parts:
         self.namespace = namespace
         self.clock = clock
         self.store = store
-        self.service = Service(settings, connections=REQUESTS + POLLS)
+        self.service = Service(settings, connections=REQUESTS + POLLS + CALLERS)
         self.threads = Threads(REQUESTS, name="queuekit-sqs")
         self.queues = Queues(self.service, settings, namespace)
         self.sender = Sender(self.service, self.queues, self.threads, settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-__all__ = ["DEAD", "FIFO", "queue_name"]
+__all__ = ["DEAD", "FIFO", "PLAIN", "queue_name"]
 
 LONGEST = 80
 """Characters of a queue's name, its suffixes included (SQS quotas)."""

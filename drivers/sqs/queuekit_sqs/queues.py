@@ -8,7 +8,7 @@ from typing import Any
 
 from queuekit.contract import DriverUnavailable
 from queuekit_sqs.errors import DIFFERENT, MISSING, code_of
-from queuekit_sqs.names import DEAD, FIFO, queue_name
+from queuekit_sqs.names import DEAD, FIFO, PLAIN, queue_name
 from queuekit_sqs.service import RequestError, Service
 from queuekit_sqs.settings import Settings
 
@@ -49,17 +49,25 @@ class Queues:
     def all(self) -> list[str]:
         """Return every queue of the namespace: those used so far, and those that the service lists."""
         start = f"{self._namespace}--"
-        found = set(self.known)
+        listed: set[str] = set()
         token: dict[str, Any] = {}
         while True:
             page = self._service.call(
                 "list_queues", doing="listing queues", QueueNamePrefix=start, MaxResults=1000, **token
             )
-            names = (url.rpartition("/")[2].removesuffix(FIFO) for url in page.get("QueueUrls", ()))
-            found |= {name.removeprefix(start) for name in names if "--" not in name.removeprefix(start)}
+            listed |= {
+                url.rpartition("/")[2].removesuffix(FIFO).removeprefix(start) for url in page.get("QueueUrls", ())
+            }
             if "NextToken" not in page:
-                return sorted(found)
+                return self._plain(listed)
             token = {"NextToken": page["NextToken"]}
+
+    def _plain(self, listed: set[str]) -> list[str]:
+        """Return the queues among what was listed, and those known before; note which of them have no dead letters."""
+        queues = sorted({name for name in listed if "--" not in name} | set(self.known))
+        until = time.monotonic() + NONE
+        self._none_until |= {queue: until for queue in queues if queue + DEAD not in listed and PLAIN.fullmatch(queue)}
+        return queues
 
     def name(self, queue: str, *, dead: bool = False) -> str:
         """Return what a queue is called at the service."""

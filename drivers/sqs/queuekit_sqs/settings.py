@@ -68,6 +68,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("connect_timeout", "read_timeout", "patience"):
             _seconds(name, getattr(self, name))
 
+    def __repr__(self) -> str:
+        """Leave the secret out."""
+        shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name != "secret_key")
+        return f"Settings({', '.join(shown)})"
+
     @classmethod
     def from_url(cls, url: Url) -> Settings:
         """Read `sqs://KEY:SECRET@region?option=value`; raises `ConfigurationError` for what does not fit."""

@@ -230,7 +230,7 @@ def test_a_queue_that_was_deleted_is_made_again_where_that_is_asked_for(h):
 
 
 def test_a_queue_that_was_deleted_is_a_clear_error_and_comes_back_with_the_queue(h):
-    h.driver()
+    h.client().create_queue(QueueName=f"{h.namespace}--default--dead")
     url = h.url().replace("create=true", "create=false")
     careful = SqsDriver.from_url(Url.parse(url), namespace=h.namespace)
     careful.open()

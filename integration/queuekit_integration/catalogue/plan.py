@@ -445,7 +445,7 @@ def _bad() -> None:
     raise ValueError("no")
 
 
-@scenario("config_option_fuzz_invalid_combinations", needs=("count", "key"))
+@scenario("config_option_fuzz_invalid_combinations", needs=("count", "key", "concurrency"))
 def scenario_config_option_fuzz_invalid_combinations(h: Harness) -> None:
     """One bad value among good ones: refused by its name, in any company, and nothing is stored."""
     rng = random.Random(21)

@@ -21,9 +21,11 @@ OWN = {
     "redis": "queuekit_integration.harnesses.redis:RedisHarness",
     "postgres": "queuekit_integration.harnesses.postgres:PostgresHarness",
     "rabbitmq": "queuekit_integration.harnesses.rabbitmq:RabbitMQHarness",
+    "sqs": "queuekit_integration.harnesses.sqs:SqsHarness",
+    "sqs-fifo": "queuekit_integration.harnesses.sqs:SqsFifoHarness",
 }
 """Harnesses of queuekit's own drivers, by column; there is a column once the driver's distribution is installed."""
-SCHEMES = {"rabbitmq": "amqp"}
+SCHEMES = {"rabbitmq": "amqp", "sqs-fifo": "sqs"}
 """The URL scheme that shows a driver to be installed, where it is not the column's name."""
 
 
