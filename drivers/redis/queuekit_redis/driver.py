@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -176,36 +176,45 @@ class RedisDriver:
 
     def send(self, messages: Sequence[Message], *, patience: Patience | None = None) -> None:
         """Store messages; see the contract. Each script stores up to 250, all of them or none."""
-        self._send("send", messages, _items, (), patience)
+        if all(map(_is_plain_now, messages)):
+            self._send("send_plain", _slices(messages), _runs, (), patience)
+        else:
+            self._send("send", _chunks(messages), _items, (), patience)
 
     def send_unique(self, messages: Sequence[Message], *, patience: Patience | None = None) -> list[Receipt]:
         """Store messages, one unfinished job a scope; see the contract."""
-        return _receipts(messages, self._send("send_unique", messages, _messages, (), patience))
+        return _receipts(messages, self._send("send_unique", _chunks(messages), _messages, (), patience))
 
     def admit(
         self, messages: Sequence[Message], *, publish_within: float, patience: Patience | None = None
     ) -> list[Receipt]:
         """Store messages that a transport carries; see the contract."""
-        answers = self._send("admit", messages, _messages, (micros(publish_within),), patience)
+        answers = self._send("admit", _chunks(messages), _messages, (micros(publish_within),), patience)
         return _receipts(messages, answers)
 
     def _send(
-        self, name: str, messages: Sequence[Message], packed: Any, more: tuple[Any, ...], patience: Patience | None
+        self,
+        name: str,
+        portions: Iterable[Sequence[Message]],
+        packed: Callable[[Sequence[Message]], list[Any]],
+        more: tuple[Any, ...],
+        patience: Patience | None,
     ) -> list[Any]:
+        """Run a script for each portion, all on their way before the first answer is read."""
         self._check()
-        if not messages:
+        chunks = list(portions)
+        if not chunks:
             return []
-        chunks = list(_chunks(messages))
         now = self._now()
+        queues = [{message.queue for message in chunk} for chunk in chunks]
 
         def calls() -> Iterator[tuple[Sequence[str], tuple[Any, ...]]]:
-            for chunk in chunks:
-                yield self._keys_of(name, {message.queue for message in chunk}), (now, pack(packed(chunk)), *more)
+            for chunk, mine in zip(chunks, queues, strict=True):
+                yield self._keys_of(name, mine), (now, pack(packed(chunk)), *more)
 
         answers, errors = self._link.send(name, calls, patience=patience, doing="sending")
         _judge(chunks, errors)
-        elsewhere = [queue for answer in answers if answer for queue in answer[-1]] if name != "send" else []
-        self._ring(elsewhere, {message.queue for message in messages})
+        self._ring([queue for answer in answers if answer for queue in answer[1]], set().union(*queues))
         return answers
 
     # ------------------------------------------------------------------------------------------------------ lending
@@ -598,26 +607,48 @@ def _portions(outcomes: Sequence[Outcome]) -> Iterator[Sequence[Outcome]]:
         yield outcomes[start:]
 
 
-def _items(messages: Sequence[Message]) -> list[Any]:
-    """Return what `send.lua` takes: runs of plain messages for one queue and priority, and others one by one."""
-    items: list[Any] = []
+def _is_plain_now(message: Message) -> bool:
+    return message.delay <= 0 and message.at is None and codec.is_plain(message)
+
+
+def _slices(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """Cut a batch of plain messages."""
+    if sum(len(message.body) for message in messages) > CHUNK_BYTES:
+        yield from _chunks(messages)
+    else:
+        yield from _parts(messages, CHUNK)
+
+
+def _runs(messages: Sequence[Message]) -> list[list[Any]]:
+    """Return what `send_plain.lua` takes: plain messages by runs of one queue and priority, each id once."""
+    runs: list[list[Any]] = []
     queue, priority = "", -1
-    run: tuple[list[str], list[str]] = ([], [])
+    ids: list[str] = []
+    records: list[str] = []
     known: set[str] = set()
     for message in messages:
-        if not codec.is_plain(message) or message.delay > 0 or message.at is not None:
-            items.append([1, *codec.packed_message(message)])
-            priority = -1
-            known.add(message.id)
-            continue
         if message.priority != priority or message.queue != queue:
-            queue, priority, run = message.queue, message.priority, ([], [])
-            items.append([0, queue, str(9 - priority), *run])
+            queue, priority, ids, records = message.queue, message.priority, [], []
+            runs.append([queue, str(9 - priority), ids, records])
         if message.id not in known:
             known.add(message.id)
-            run[0].append(message.id)
-            run[1].append(codec.plain_record(message))
-    return items
+            ids.append(message.id)
+            records.append(codec.plain_record(message))
+    return runs
+
+
+def _items(messages: Sequence[Message]) -> list[Any]:
+    """Return what `send.lua` takes: runs of plain messages, and others one by one."""
+    items: list[Any] = []
+    plain: list[Message] = []
+    for message in messages:
+        if _is_plain_now(message):
+            plain.append(message)
+            continue
+        items += [[0, *run] for run in _runs(plain)]
+        plain = []
+        items.append([1, *codec.packed_message(message)])
+    return [*items, *([0, *run] for run in _runs(plain))]
 
 
 def _messages(messages: Sequence[Message]) -> list[Any]:

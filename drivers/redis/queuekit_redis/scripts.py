@@ -31,7 +31,7 @@ class Script:
         parts = [(_FOLDER / "parts" / f"{part}.lua").read_text("utf-8") for part in used]
         source = "\n".join([*parts, main])
         self.name = name
-        self.lists = "fresh" in used
+        self.lists = not {"fresh", "plain"}.isdisjoint(used)
         """Whether it is given the fresh lists of its queues besides their bells."""
         self.keys = tuple(dict.fromkeys(_listed(_KEYS, source)))
         self.text = f"{_prologue(self.keys)}\n{_without_comments(source)}"

@@ -4,8 +4,6 @@
 -- uses: base
 -- keys: jobs states
 
-local FRESH_RANK = '5'
-
 -- Whether the entries still count, and their ids and values.
 local function look_at(places, from)
     local ids, good = {}, {}
