@@ -21,6 +21,7 @@ from queuekit.contract import (
     DriverRejected,
     DriverUnavailable,
     Extension,
+    Finding,
     Limits,
     Message,
     Outcome,
@@ -36,11 +37,14 @@ from queuekit.contract import (
 )
 from queuekit_rabbitmq.broker import Broker
 from queuekit_rabbitmq.consumer import Consumer, Held
+from queuekit_rabbitmq.counting import count
 from queuekit_rabbitmq.delays import STEPS, longest, units_of
+from queuekit_rabbitmq.diagnosis import diagnose
 from queuekit_rabbitmq.messages import (
     attempts_of,
     body_of,
     dead_properties,
+    generation_of,
     message_of,
     properties_of,
     refuse_fields,
@@ -66,6 +70,7 @@ LATE = 0.25
 ANSWER = 10.0
 """Seconds that the broker has to answer."""
 OLDEST = (3, 10)
+CLOSED = "the queue was closed"
 LOOK = 3.0
 """Seconds of silence after which a waiting claim looks whether anything is ready that should have been pushed."""
 POLL = 0.2
@@ -142,9 +147,7 @@ class RabbitMQDriver:
     def open(self) -> None:
         """Connect and check the broker's version; see the contract."""
         publishing = self._publish_session()
-        version = publishing.session.server.get("version", "")
-        if isinstance(version, bytes):
-            version = version.decode()
+        version = _version_text(publishing.session)
         if _version(version) < OLDEST:
             raise DriverRejected(f"RabbitMQ {version} is too old: 3.10 or newer is needed")
 
@@ -159,10 +162,10 @@ class RabbitMQDriver:
         if session is not None and consumer is not None:
             if session.alive:
                 self._return(session, consumer, publishing, consumer.stop())
-            session.close()
+            session.close(QueueClosed(CLOSED))
             consumer.wake()
         if publishing is not None:
-            publishing.session.close()
+            publishing.session.close(QueueClosed(CLOSED))
 
     def prepare(self, queues: Sequence[str]) -> None:
         """Make the queues exist; see the contract."""
@@ -219,7 +222,7 @@ class RabbitMQDriver:
 
     def _check(self) -> None:
         if self._closed:
-            raise QueueClosed("the queue was closed")
+            raise QueueClosed(CLOSED)
         if os.getpid() != self._pid:
             # Threads and their connections stay with the parent of a fork.
             self._pid = os.getpid()
@@ -359,6 +362,7 @@ class RabbitMQDriver:
                 if found or left <= 0 or wakeup.is_set():
                     return found
                 if not session.alive:
+                    self._check()
                     raise DriverUnavailable(str(session.error))
                 self._clock.wait(wakeup, left)
                 if wakeup.is_set():
@@ -420,6 +424,7 @@ class RabbitMQDriver:
             message=message,
             token=self._next_token(),
             attempt=earlier + lent + 1,
+            generation=generation_of(held.properties),
             recovered=lent > 0,
             receipt=Lease(session, consumer, held),
         )
@@ -508,17 +513,16 @@ class RabbitMQDriver:
             case Again(delay=delay, successor=successor):
                 heir = successor or message
                 address = broker.address(message.queue, lane_of(message.priority), self._units(delay))
-                return [(*address, properties_of(heir, delivery.attempt), body_of(heir))]
+                return [(*address, properties_of(heir, delivery.attempt, delivery.generation), body_of(heir))]
             case Released(delay=delay, successor=successor):
                 heir = successor or message
                 units = self._units(delay)
                 lane = lane_of(message.priority)
                 address = broker.address(message.queue, lane, units) if units else broker.back(message.queue)
-                return [(*address, properties_of(heir, delivery.attempt - 1), body_of(heir))]
+                return [(*address, properties_of(heir, delivery.attempt - 1, delivery.generation), body_of(heir))]
             case Dead() if message.retain != 0:
                 broker.need_lane(message.queue, NORMAL)
-                dead = dead_properties(outcome, message, delivery.attempt)
-                return [("", self._names.dead(message.queue), dead, body_of(message))]
+                return [("", self._names.dead(message.queue), dead_properties(outcome), body_of(message))]
             case _:
                 return []
 
@@ -561,7 +565,8 @@ class RabbitMQDriver:
             for held in found:
                 message = message_of(held.queue, held.properties, held.body)
                 earlier, lent = attempts_of(held.properties, redelivered=held.redelivered)
-                parcels.append((*publishing.broker.back(held.queue), properties_of(message, earlier + lent), held.body))
+                properties = properties_of(message, earlier + lent, generation_of(held.properties))
+                parcels.append((*publishing.broker.back(held.queue), properties, held.body))
             batch = publishing.publisher.publish(parcels)
             if batch.wait(ANSWER) and len(batch.accepted) == len(parcels):
                 consumer.acknowledge(found, timeout=ANSWER)
@@ -579,53 +584,13 @@ class RabbitMQDriver:
         A process that does not answer within a second counts as one running job of the first queue.
         """
         broker = self._publish_session().broker
-        names = list(broker.queues if queues is None else queues)
-        depths = self._depths(broker, names)
-        running, silent = broker.running()
-        if not running and not any(depths[queue].pending for queue in names):
-            depths = self._depths(broker, names)
-        if names:
-            running[names[0]] += silent
-        return [
-            QueueCounts(
-                queue=queue,
-                pending=depths[queue].pending,
-                scheduled=depths[queue].scheduled,
-                running=running[queue],
-                failed=depths[queue].failed,
-            )
-            for queue in names
-        ]
+        found = count(broker, self._names, queues if queues is not None else broker.queues, told=self._told())
+        return found if queues is not None else [counts for counts in found if any_of(counts)]
 
-    def _depths(self, broker: Broker, queues: Sequence[str]) -> dict[str, QueueCounts]:
-        """Count what is ready and what waits; makes again what was deleted."""
-        try:
-            return self._depth(broker, queues)
-        except DriverRejected:
-            for queue in queues:
-                broker.forget(queue)
-            return self._depth(broker, queues)
-
-    def _depth(self, broker: Broker, queues: Sequence[str]) -> dict[str, QueueCounts]:
-        self._look_for_lanes(broker, queues)
-        lanes = {queue: [self._names.lane(queue, lane) for lane in broker.lanes(queue)] for queue in queues}
-        steps = {queue: broker.steps(queue) for queue in queues}
-        dead = {queue: self._names.dead(queue) for queue in queues}
-        depths = broker.depths([name for queue in queues for name in (*lanes[queue], *steps[queue], dead[queue])])
-        return {
-            queue: QueueCounts(
-                queue=queue,
-                pending=sum(depths[name] for name in lanes[queue]),
-                scheduled=sum(depths[name] for name in steps[queue]),
-                failed=depths[dead[queue]],
-            )
-            for queue in queues
-        }
-
-    def _look_for_lanes(self, broker: Broker, queues: Iterable[str]) -> None:
-        """Ask for lanes of queues that this driver does not lend from; of the others it is told."""
-        told = self._consumer.looked if self._consumer is not None and self._session and self._session.alive else set()
-        broker.look_for_lanes([queue for queue in queues if queue not in told or not broker.lanes(queue)])
+    def _told(self) -> set[str]:
+        """Return the queues of whose new lanes this driver is told, because it lends from them."""
+        session, consumer = self._session, self._consumer
+        return consumer.looked if session is not None and session.alive and consumer is not None else set()
 
     def purge(self, queue: str) -> int:
         """Delete what waits; see the contract."""
@@ -633,6 +598,41 @@ class RabbitMQDriver:
         broker.look_for_lanes([queue])
         lanes = [self._names.lane(queue, lane) for lane in broker.lanes(queue)]
         return broker.purge([*lanes, *broker.steps(queue)])
+
+    def replay(self, queue: str, *, limit: int = 100) -> list[str]:
+        """Send up to `limit` failed or cancelled jobs of a queue anew: same id, next generation, fresh attempts; return their ids.
+
+        Each is sent before it is removed from among the dead: after a crash in between it runs, and can be replayed, twice.
+        """
+        publishing = self._publish_session()
+        session, consumer = self._consume_session()
+        publishing.broker.need_lane(queue, NORMAL)
+        dead = consumer.fetch([(queue, self._names.dead(queue))], limit=limit, timeout=ANSWER)
+        if not dead:
+            return []
+        messages = [message_of(queue, held.properties, held.body) for held in dead]
+        parcels = [
+            (
+                *publishing.broker.address(queue, lane_of(message.priority), 0),
+                properties_of(message, 0, generation_of(held.properties) + 1),
+                held.body,
+            )
+            for message, held in zip(messages, dead, strict=True)
+        ]
+        batch = self._published(publishing, parcels, None)
+        sent = [dead[index] for index in batch.accepted]
+        consumer.acknowledge(sent, timeout=ANSWER)
+        if len(sent) < len(dead):
+            session.close()  # what was not sent goes back to the dead with the connection
+            raise DriverUnavailable(
+                f"{len(sent)} of {len(dead)} dead jobs were sent anew; the others stay where they were"
+            )
+        return [message.id for message in messages]
+
+    def diagnose(self) -> list[Finding]:
+        """Say what the broker and this driver's options promise; see the contract."""
+        session = self._publish_session().session
+        return diagnose(self.settings, _version_text(session), session.blocked)
 
     def native(self) -> pika.SelectConnection:
         """Return pika's connection for publishing; it belongs to its I/O thread (`ioloop.add_callback_threadsafe`)."""
@@ -664,6 +664,16 @@ def _report(messages: Sequence[Message], batch: Batch) -> None:
         failed=failed,
         unknown={messages[i].id: AmbiguousSend("RabbitMQ did not confirm it") for i in unknown},
     )
+
+
+def any_of(counts: QueueCounts) -> bool:
+    """Whether a queue has any job."""
+    return bool(counts.pending or counts.scheduled or counts.running or counts.failed)
+
+
+def _version_text(session: Session) -> str:
+    version = session.server.get("version", "")
+    return version.decode() if isinstance(version, bytes) else str(version)
 
 
 def _version(text: Any) -> tuple[int, ...]:

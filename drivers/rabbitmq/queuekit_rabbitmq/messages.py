@@ -11,11 +11,19 @@ import pika
 
 from queuekit.contract import Dead, Message, UnsupportedError
 
-__all__ = ["body_of", "dead_properties", "message_of", "properties_of", "refuse_fields"]
+__all__ = [
+    "attempts_of",
+    "body_of",
+    "dead_properties",
+    "generation_of",
+    "message_of",
+    "properties_of",
+    "refuse_fields",
+]
 
 PERSISTENT = 2
-ATTEMPTS, PRIORITY, TAGS, RETAIN, REASON, STATE, ERROR = (
-    f"queuekit-{name}" for name in ("attempts", "priority", "tags", "retain", "reason", "state", "error")
+ATTEMPTS, GENERATION, PRIORITY, TAGS, RETAIN, REASON, STATE, ERROR = (
+    f"queuekit-{name}" for name in ("attempts", "generation", "priority", "tags", "retain", "reason", "state", "error")
 )
 DELIVERIES = "x-delivery-count"
 """Set by quorum queues: how often a message was handed out and came back."""
@@ -37,9 +45,11 @@ def body_of(message: Message) -> bytes:
     return message.body.encode("utf-8", "surrogateescape")
 
 
-def properties_of(message: Message, attempts: int = 0) -> pika.BasicProperties:
-    """Describe a message; `attempts` were made under earlier messages of the same job."""
+def properties_of(message: Message, attempts: int = 0, generation: int = 0) -> pika.BasicProperties:
+    """Describe a message; `attempts` were made under earlier messages of the same job in this `generation`."""
     headers: dict[str, Any] = {}
+    if generation:
+        headers[GENERATION] = generation
     if attempts:
         headers[ATTEMPTS] = attempts
     if message.priority != 4:
@@ -53,9 +63,10 @@ def properties_of(message: Message, attempts: int = 0) -> pika.BasicProperties:
     )
 
 
-def dead_properties(outcome: Dead, message: Message, attempts: int) -> pika.BasicProperties:
+def dead_properties(outcome: Dead) -> pika.BasicProperties:
     """Describe a message that ends in the queue of failed jobs."""
-    properties = properties_of(message, attempts)
+    delivery = outcome.delivery
+    properties = properties_of(delivery.message, delivery.attempt, delivery.generation)
     headers = properties.headers or {}
     headers[REASON] = outcome.reason
     headers[STATE] = outcome.state
@@ -90,6 +101,11 @@ def attempts_of(properties: pika.BasicProperties, *, redelivered: bool) -> tuple
     headers = properties.headers or {}
     lent = _whole(headers, DELIVERIES, 1 if redelivered and DELIVERIES not in headers else 0)
     return _whole(headers, ATTEMPTS, 0), lent
+
+
+def generation_of(properties: pika.BasicProperties) -> int:
+    """Return how often the job was started over."""
+    return _whole(properties.headers or {}, GENERATION, 0)
 
 
 def _whole(headers: Mapping[str, Any], name: str, default: int) -> int:

@@ -43,7 +43,8 @@ class Session:
         self._opened: Future[None] = Future()
         self._asked: set[Future[Any]] = set()
         self._lock = threading.Lock()
-        self._closing = False
+        self._closing: DriverError | None = None
+        """Why it is being closed from here."""
         self.channel: Channel = None
         self.error: DriverError | None = None
         """Why it is lost; None while it lives."""
@@ -119,9 +120,9 @@ class Session:
 
         return self.ask(begin, doing=doing, timeout=timeout)
 
-    def close(self) -> None:
-        """End it in good order, and block until its thread has ended, two seconds at most. Idempotent."""
-        self._closing = True
+    def close(self, why: DriverError | None = None) -> None:
+        """End it in good order, and block until its thread has ended, two seconds at most; who waits gets `why`. Idempotent."""
+        self._closing = self._closing or why or DriverUnavailable("the connection was given up")
         self.call(self._close_connection)
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(CLOSING)
@@ -163,7 +164,7 @@ class Session:
 
         def ended(_: Any, reason: BaseException | str) -> None:
             reasons.append(reason if isinstance(reason, BaseException) else DriverUnavailable(reason))
-            self._loop.stop()
+            self._loop.add_callback_threadsafe(self._loop.stop)  # behind pika's own last steps, which close the socket
 
         self._connection = pika.SelectConnection(
             self._settings.parameters(host, port, role=self._role),
@@ -177,6 +178,9 @@ class Session:
         return reason if isinstance(reason, DriverError) else of_error(reason, f"{host}:{port}")
 
     def _on_connection(self, connection: Any) -> None:
+        if self._closing:
+            connection.close()
+            return
         connection.add_on_connection_blocked_callback(self._on_blocked)
         connection.add_on_connection_unblocked_callback(self._on_unblocked)
         connection.channel(on_open_callback=self._on_channel)
@@ -212,14 +216,14 @@ class Session:
     def _lose(self, error: DriverError) -> None:
         self._fail(error)
         if not self._opened.done():
-            self._opened.set_exception(error)
+            self._opened.set_exception(self._closing or error)
 
     def _fail(self, error: DriverError) -> None:
         """Note the loss, once, and tell everybody who waits."""
         with self._lock:
             if self.error is not None:
                 return
-            self.error = error
+            self.error = error = self._closing or error
             asked = list(self._asked)
         for answer in asked:
             if not answer.done():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from queuekit.contract import (
     DriverUnavailable,
     Message,
     Patience,
+    QueueClosed,
     SystemClock,
 )
 from queuekit.ids import new_id
@@ -293,3 +295,19 @@ def test_fq_12_what_was_pushed_and_not_claimed_goes_back_at_once_in_order_and_un
     assert uncharged == sorted(uncharged)
     charged = [delivery.message.body for delivery in back if delivery.attempt == 2]
     assert first.message.body in charged
+
+
+def _claim_until_closed(driver: RabbitMQDriver) -> None:
+    with contextlib.suppress(QueueClosed):
+        driver.claim(["default"], limit=1, lease=30, wait=1)
+
+
+def test_a_session_closed_while_it_connects_leaves_no_socket_and_no_thread(make: Make) -> None:
+    for _ in range(10):
+        driver = make()
+        thread = threading.Thread(target=_claim_until_closed, args=(driver,))
+        thread.start()
+        driver.close()
+        thread.join(10)
+    names = [thread.name for thread in threading.enumerate() if thread.name.startswith("queuekit-amqp")]
+    wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("queuekit-amqp")], f"{names} to end")

@@ -106,6 +106,11 @@ class RabbitMQHarness(ServedHarness):
         connection.channel().basic_publish("", f"{self.namespace}:default", body)
         connection.close()
 
+    def unsafe(self) -> Generator[tuple[str, Driver]]:
+        """Choose options that weaken a promise; nothing changes in the broker."""
+        for setting, value in (("queue_type", "classic"), ("delivery_limit", "3"), ("heartbeat", "120")):
+            yield setting, connect(f"{self.url()}&{setting}={value}", namespace=self.namespace, clock=None)
+
     def troubles(self) -> Generator[tuple[str, Callable[[], object], type[DriverError]]]:
         """Refuse the password, the virtual host, the port and a queue that is there already, but otherwise."""
         host = f"{self.server.host}:{self.server.port}"

@@ -1,0 +1,174 @@
+"""What the driver promises beyond the catalogue, on a real node."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from queuekit.contract import Again, Dead, Delivery, DriverRejected, Failure, Message, Released
+from queuekit.drivers import connect
+from queuekit.ids import new_id
+from queuekit_integration.harness import wait_until
+from queuekit_integration.servers import ProcessServer, RabbitMQ, free_port
+from queuekit_integration.servers.rabbitmq import rabbitmqctl
+from queuekit_rabbitmq import RabbitMQDriver
+
+Make = Callable[..., RabbitMQDriver]
+
+
+def message(body: str = "{}", **fields: Any) -> Message:
+    return Message(new_id(), "default", "t", body, **fields)
+
+
+def claim(driver: RabbitMQDriver, *, limit: int = 1) -> list[Delivery]:
+    found: list[Delivery] = wait_until(lambda: driver.claim(["default"], limit=limit, lease=30), "a job", seconds=10)
+    return found
+
+
+def test_the_dead_are_replayed_under_their_id_in_the_next_generation_with_fresh_attempts(make: Make) -> None:
+    driver = make()
+    driver.send([message("first", priority=7, tags=("nightly",)), message("second")])
+    dead = claim(driver, limit=2)
+    failure = Failure(attempt=1, at=0.0, reason="error", kind="ValueError", message="no")
+    assert driver.settle([Dead(each, "error", failure) for each in dead]) == ["applied", "applied"]
+    assert driver.count(["default"])[0].failed == 2
+    assert driver.replay("default") == [each.message.id for each in dead]
+    assert driver.replay("default") == []
+    again = claim(driver, limit=2)
+    assert [(d.message.id, d.attempt, d.generation) for d in again] == [(d.message.id, 1, 1) for d in dead]
+    assert (again[0].message.priority, again[0].message.tags, again[0].message.body) == (7, ("nightly",), "first")
+    assert driver.count(["default"])[0].failed == 0
+    driver.settle([Again(again[0])])
+    assert (claim(driver)[0].attempt, driver.count(["default"])[0].running) == (2, 2)
+
+
+def test_a_dead_job_says_why_in_its_headers(make: Make, node: ProcessServer, namespace: str) -> None:
+    import pika  # noqa: PLC0415 - only here
+
+    driver = make()
+    driver.send([message("why")])
+    [delivery] = claim(driver)
+    failure = Failure(attempt=1, at=5.0, reason="error", kind="ValueError", message="no")
+    driver.settle([Dead(delivery, "error", failure)])
+    connection = pika.BlockingConnection(pika.URLParameters(node.url()))
+    _, properties, body = connection.channel().basic_get(f"{namespace}:default:dead")
+    connection.close()
+    assert body == b"why"
+    assert properties.headers["queuekit-reason"] == "error"
+    assert '"kind":"ValueError"' in properties.headers["queuekit-error"]
+    assert properties.message_id == delivery.message.id
+
+
+def test_classic_queues_carry_jobs_too(make: Make) -> None:
+    driver = make(queue_type="classic")
+    driver.send([message("now"), message("later", delay=0.2)])
+    assert [claim(driver)[0].message.body for _ in range(2)] == ["now", "later"]
+
+
+def test_a_released_job_keeps_its_place_and_its_attempt(make: Make) -> None:
+    driver, other = make(), make()
+    driver.send([message(str(i)) for i in range(3)])
+    first = claim(driver, limit=2)
+    driver.settle([Released(each) for each in first])
+    assert [(d.message.body, d.attempt) for d in claim(other, limit=3)] == [("0", 1), ("1", 1), ("2", 1)]
+
+
+def test_delays_survive_the_death_of_the_broker(make: Make, node: ProcessServer) -> None:
+    driver = make()
+    driver.send([message("later", delay=6.0)])
+    node.kill()
+    node.start()
+    found: list[Delivery] = wait_until(lambda: _claimed(driver), "the delayed job", seconds=20)
+    assert found[0].message.body == "later"
+
+
+def _claimed(driver: RabbitMQDriver) -> list[Delivery]:
+    from queuekit.contract import DriverUnavailable  # noqa: PLC0415 - only here
+
+    try:
+        return driver.claim(["default"], limit=1, lease=30)
+    except DriverUnavailable:
+        return []
+
+
+def test_the_next_node_is_tried_when_the_first_does_not_answer(node: ProcessServer, namespace: str) -> None:
+    driver = connect(
+        f"amqp://guest:guest@127.0.0.1:{free_port()}/%2F?hosts={node.host}:{node.port}", namespace=namespace, clock=None
+    )
+    driver.open()
+    driver.send([message()])
+    driver.close()
+
+
+def test_the_documented_privileges_are_enough_and_no_name_outside_of_the_namespace_is_needed(
+    make: Make, node: ProcessServer, namespace: str
+) -> None:
+    rabbitmqctl(node, "add_user", namespace, "secret")
+    own = f"^({namespace}:.*|amq\\.gen-.*)$"
+    rabbitmqctl(node, "set_permissions", namespace, own, f"^({namespace}:.*|amq\\.(gen-.*|default))$", own)
+    try:
+        driver = make(f"amqp://{namespace}:secret@{node.host}:{node.port}/%2F")
+        driver.send([message("a"), message("b", delay=0.1), message("c", priority=9)])
+        found = [claim(driver)[0] for _ in range(3)]
+        assert driver.settle([Again(found[0], 0.1), Released(found[1]), Dead(found[2], "error")]) == ["applied"] * 3
+        assert driver.claim(["default"], limit=1, lease=30, wait=2)
+        assert driver.count(["default"])[0].failed == 1
+        driver.purge("default")
+    finally:
+        rabbitmqctl(node, "delete_user", namespace)
+
+
+def test_other_arguments_of_a_queue_are_refused_in_a_sentence_and_at_once(make: Make, node: ProcessServer) -> None:
+    make()
+    with pytest.raises(DriverRejected, match="other arguments"):
+        make(delivery_limit=5)
+
+
+def test_tls_is_spoken_and_an_unknown_certificate_refused(tmp_path: Path, namespace: str) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            "-keyout",
+            str(key),
+            "-out",
+            str(certificate),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    port = free_port()
+    settings = {
+        "listeners.ssl.default": str(port),
+        "ssl_options.certfile": str(certificate),
+        "ssl_options.keyfile": str(key),
+        "ssl_options.cacertfile": str(certificate),
+    }
+    node = ProcessServer(RabbitMQ(settings), folder=tmp_path / "node")
+    (tmp_path / "node").mkdir()
+    node.start()
+    try:
+        address = f"amqps://guest:guest@127.0.0.1:{port}/%2F"
+        with pytest.raises(DriverRejected, match="certificate is not trusted"):
+            connect(address, namespace=namespace, clock=None).open()
+        driver = connect(f"{address}?cafile={certificate}", namespace=namespace, clock=None)
+        driver.open()
+        driver.send([message()])
+        driver.close()
+    finally:
+        node.close()
