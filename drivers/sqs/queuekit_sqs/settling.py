@@ -268,7 +268,6 @@ def delay_of(message: Message, clock: Clock) -> float:
     return max(message.delay, at, 0.0)
 
 
-def _short(error: Failure) -> msgspec.Raw:
+def _short(error: Failure) -> Failure:
     """Return an error small enough for an attribute: the record's long texts belong to a store."""
-    cut = msgspec.structs.replace(error, message=error.message[:500], traceback=error.traceback[-1000:])
-    return msgspec.Raw(msgspec.json.encode(cut))
+    return msgspec.structs.replace(error, message=error.message[:500], traceback=error.traceback[-1000:])

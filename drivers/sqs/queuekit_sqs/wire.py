@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from queuekit.contract import ConfigurationError, DriverRejected, Message, UnsupportedError
+from queuekit.contract import ConfigurationError, DriverRejected, Failure, Message, UnsupportedError
 from queuekit_sqs.settings import LONGEST_DELAY, LONGEST_FIFO_WAIT, Settings
 
 __all__ = ["ATTRIBUTE", "Label", "Parcel", "message_of", "parcel_of", "read_label"]
@@ -42,7 +42,7 @@ class Label(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str | None = None
     """Dead letters: why, how it ended (failed or cancelled), and the last error."""
     state: str | None = None
-    error: msgspec.Raw | None = None
+    error: Failure | None = None
 
 
 _encoder = msgspec.json.Encoder()
