@@ -207,12 +207,27 @@ class RedisDriver:
             return []
         now = self._now()
         queues = [{message.queue for message in chunk} for chunk in chunks]
+        if len(chunks) == 1:
+            arguments = (now, pack(packed(chunks[0])), *more)
+            keys = self._keys_of(name, queues[0])
+            answers, errors = self._link.send_once(name, keys, *arguments, patience=patience, doing="sending")
+            return self._sent(chunks, queues, answers, errors)
 
         def calls() -> Iterator[tuple[Sequence[str], tuple[Any, ...]]]:
             for chunk, mine in zip(chunks, queues, strict=True):
                 yield self._keys_of(name, mine), (now, pack(packed(chunk)), *more)
 
         answers, errors = self._link.send(name, calls, patience=patience, doing="sending")
+        return self._sent(chunks, queues, answers, errors)
+
+    def _sent(
+        self,
+        chunks: Sequence[Sequence[Message]],
+        queues: Sequence[set[str]],
+        answers: list[Any],
+        errors: Sequence[DriverError | None],
+    ) -> list[Any]:
+        """Raise what is known of a batch that failed, or wake whoever waits for it."""
         _judge(chunks, errors)
         self._ring([queue for answer in answers if answer for queue in answer[1]], set().union(*queues))
         return answers

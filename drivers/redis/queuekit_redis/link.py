@@ -133,6 +133,31 @@ class Link:
         with self._for_sending(patience, doing) as connection:
             return self._stream(connection, name, calls(), patience, doing)
 
+    def send_once(
+        self, name: str, keys: Sequence[str], *arguments: Any, patience: Patience | None, doing: str
+    ) -> tuple[list[Any], list[DriverError | None]]:
+        """Do as `send` for one call, by the shortest way: a single dispatch is the commonest of all."""
+        if patience is not None:
+            return self.send(name, lambda: [(keys, arguments)], patience=patience, doing=doing)
+        try:
+            connection, age = self._take(None)
+        except FAILURES as error:
+            raise translated(error, server=self.server, doing=doing) from error
+        try:
+            connection.send_command(*_evaluate(name, keys, arguments), check_health=False)
+            return [connection.read_response(disable_decoding=True)], [None]
+        except ResponseError as refused:
+            known = translated(refused, server=self.server, doing=doing)
+            known.__cause__ = refused
+            again = isinstance(refused, NoScriptError) or is_elsewhere(refused)
+        except FAILURES as failure:
+            return [None], [_judged(self.server, failure, doing)]
+        finally:
+            self._give_back(connection, age)
+        if again:  # it was not applied
+            return self.send(name, lambda: [(keys, arguments)], patience=None, doing=doing)
+        return [None], [known]
+
     @contextmanager
     def _for_sending(self, patience: Patience | None, doing: str) -> Iterator[Connection]:
         """Take a connection; what fails before a byte has left is a definite failure."""
@@ -195,7 +220,8 @@ class Link:
                     error.__cause__ = refused
                 except FAILURES as failure:
                     broken = failure
-            if broken is not None:
+                    error = _judged(self.server, failure, doing)
+            if broken is not None and error is None:
                 error = _ambiguous(self.server, broken, doing)
             answers.append(answer)
             errors.append(error)
@@ -321,6 +347,13 @@ def _evaluate(name: str, keys: Sequence[str], arguments: tuple[Any, ...]) -> Cal
 def _load(connection: Connection, name: str) -> None:
     connection.send_command("SCRIPT", "LOAD", script(name).text)
     connection.read_response()
+
+
+def _judged(server: str, error: BaseException, doing: str) -> DriverError:
+    """Return what is known after a failed read: the client counts some refusals of a server among broken connections."""
+    if isinstance(error, (redis.BusyLoadingError, redis.AuthenticationError)):
+        return translated(error, server=server, doing=doing)
+    return _ambiguous(server, error, doing)
 
 
 def _ambiguous(server: str, error: BaseException, doing: str) -> AmbiguousSend:
