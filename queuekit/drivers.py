@@ -59,6 +59,8 @@ FACTS = {"delay": "delays", "priority": "priorities", "key": "keys", "concurrenc
 EXTRAS = {
     "redis": "redis",
     "rediss": "redis",
+    "valkey": "redis",
+    "valkeys": "redis",
     "postgresql": "postgres",
     "postgres": "postgres",
     "amqp": "rabbitmq",

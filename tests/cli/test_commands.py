@@ -189,7 +189,6 @@ APPS = {
     "raises:queue": ("importing raises raised KeyError (raises.py, line 2): 'HOME2'", "import os\nos.environ['HOME2']"),
     "leaves:queue": ("importing leaves raised SystemExit", "raise SystemExit(1)"),
     "scheme:queue": ("no driver for nosuch://", 'from queuekit import Queue\nqueue = Queue("nosuch://x")'),
-    "extra:queue": ("pip install 'queuekit[redis]'", 'from queuekit import Queue\nqueue = Queue("redis://x")'),
     "mem:queue": ("keeps its jobs inside one process", 'from queuekit import Queue\nqueue = Queue("memory://")'),
     "nul:queue": ("null", 'from queuekit import Queue\nqueue = Queue("null://")'),
 }
@@ -205,6 +204,15 @@ def test_a_wrong_app_is_told_in_one_sentence(target: str, here: Path, capsys: py
     assert sentence in err
     assert err.count("\n") == 1
     assert not out
+
+
+def test_an_extra_that_is_not_installed_is_named(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "bare.py").write_text('from queuekit import Queue\nqueue = Queue("redis://x")')
+    monkeypatch.setattr("queuekit.drivers._entry_points", lambda name=None: ())
+    assert run("stats", "bare:queue") == USAGE
+    assert "pip install 'queuekit[redis]'" in capsys.readouterr().err
 
 
 WRONG = {
