@@ -24,7 +24,10 @@ def scenario_flt_13_worker_kill9_in_handler(h: Harness) -> None:
     queue = h.queue()
     first = h.spawn_worker(lease=1.0, concurrency=4)
     handles = h.dispatch_recorded(queue, [Job("slow", {"seconds": 0.05})] * 60)
-    running = lambda: {s["job"] for s in h.starts()} - {n["job"] for n in h.notes() if n["f"] == "end"}  # noqa: E731
+
+    def running() -> set[str]:
+        return {s["job"] for s in h.starts()} - {n["job"] for n in h.notes() if n["f"] == "end"}
+
     wait_until(lambda: len(h.starts()) >= 10 and running(), "the first worker to be in the middle of it")
     h.kill_recorded(first)
     held = running()

@@ -18,10 +18,10 @@ from queuekit_integration.expectations import Weaker
 from queuekit_integration.faults.sqs import SqsStub
 from queuekit_integration.harness import Harness
 from queuekit_integration.harnesses.served import ServedHarness
-from queuekit_integration.servers import Kind, Roto
+from queuekit_integration.servers import Fault, Kind, LocalStack, Roto
 from queuekit_integration.weaker import ids_are_not_unique, order_may_break, time_is_real
 
-__all__ = ["PassingClock", "SqsFifoHarness", "SqsHarness"]
+__all__ = ["LocalStackHarness", "PassingClock", "SqsFifoHarness", "SqsHarness"]
 
 
 class PassingClock(VirtualClock):
@@ -218,3 +218,16 @@ class SqsFifoHarness(SqsHarness):
     def address(self, url: str) -> str:
         """Ask for FIFO queues."""
         return f"{super().address(url)}&fifo=true"
+
+
+@dataclass
+class LocalStackHarness(SqsHarness):
+    """Standard queues on LocalStack, for fidelity; slower, and without anything that outlives it."""
+
+    name: str = "sqs-localstack"
+    profile: str = "localstack"
+    kind: ClassVar[Kind] = LocalStack()
+
+    def faults(self) -> frozenset[Fault]:
+        """Nothing that needs its messages afterwards: they are in its memory."""
+        return super().faults() - {"kill", "stop"}

@@ -14,7 +14,7 @@ from queuekit_integration.servers.process import ProcessServer
 from queuekit_integration.servers.providers import close_servers, server
 from queuekit_integration.servers.rabbitmq import RabbitMQ
 from queuekit_integration.servers.redis import Redis
-from queuekit_integration.servers.sqs import Roto
+from queuekit_integration.servers.sqs import LocalStack, Roto
 
 __all__ = [
     "CannotCauseError",
@@ -23,6 +23,7 @@ __all__ = [
     "Fault",
     "GivenServer",
     "Kind",
+    "LocalStack",
     "Postgres",
     "ProcessServer",
     "RabbitMQ",
