@@ -110,6 +110,24 @@ def _program(server: str) -> str:
 
 
 @nox.session(python=MAIN)
+def localstack(session: nox.Session) -> None:
+    """Run the catalogue on LocalStack's SQS; its environment is this session's, the tests are run by the gate's own."""
+    session.install("--requirement", "integration/queuekit_integration/servers/localstack-sqs-requirements.txt")
+    program = str(Path(session.bin) / "python")
+    column = "queuekit_integration.harnesses.sqs:LocalStackHarness"
+    session.run(
+        ".venv/bin/python",
+        "-m",
+        *CATALOGUE,
+        "--queuekit-driver",
+        column,
+        *session.posargs,
+        env={"QUEUEKIT_LOCALSTACK_PYTHON": program},
+        external=True,
+    )
+
+
+@nox.session(python=MAIN)
 def race(session: nox.Session) -> None:
     """Run unit tests and catalogue with threads that change hands every microsecond."""
     install(session, "types", "test")

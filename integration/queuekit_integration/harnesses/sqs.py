@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 import msgspec
 
 from queuekit.clock import SystemClock, VirtualClock, Wakeup
-from queuekit.contract import Again, BackendFull, Done, Driver, DriverError, DriverRejected, DriverUnavailable
+from queuekit.contract import Again, BackendFull, Delivery, Done, Driver, DriverError, DriverRejected, DriverUnavailable
 from queuekit.drivers import connect
 from queuekit.ids import new_id
 from queuekit_integration.expectations import Weaker
 from queuekit_integration.faults.sqs import SqsStub
-from queuekit_integration.harness import Harness
+from queuekit_integration.harness import Harness, wait_until
 from queuekit_integration.harnesses.served import ServedHarness
 from queuekit_integration.servers import Fault, Kind, LocalStack, Roto
 from queuekit_integration.weaker import ids_are_not_unique, order_may_break, time_is_real
@@ -220,6 +220,18 @@ class SqsFifoHarness(SqsHarness):
         return f"{super().address(url)}&fifo=true"
 
 
+LATE = 1.1
+"""Seconds by which LocalStack's timers may be late."""
+
+
+class LateClock(PassingClock):
+    """Waits for late timers too."""
+
+    def advance(self, seconds: float) -> None:
+        """Let them pass, and what its timers need on top."""
+        super().advance(seconds + LATE)
+
+
 @dataclass
 class LocalStackHarness(SqsHarness):
     """Standard queues on LocalStack, for fidelity; slower, and without anything that outlives it."""
@@ -227,6 +239,11 @@ class LocalStackHarness(SqsHarness):
     name: str = "sqs-localstack"
     profile: str = "localstack"
     kind: ClassVar[Kind] = LocalStack()
+    clock: VirtualClock = field(default_factory=LateClock)
+
+    def claim_one(self, driver: Driver, *, lease: float = 10.0, queue: str = "default") -> Delivery:
+        """Claim exactly one job, which may be late."""
+        return wait_until(lambda: driver.claim([queue], limit=1, lease=lease), "one job to be claimable", seconds=5)[0]  # type: ignore[no-any-return]
 
     def faults(self) -> frozenset[Fault]:
         """Nothing that needs its messages afterwards: they are in its memory."""
