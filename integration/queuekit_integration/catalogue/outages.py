@@ -149,7 +149,7 @@ def scenario_flt_04_broker_down_at_start(h: Harness) -> None:
 def scenario_flt_15_worker_frozen_then_killed(h: Harness) -> None:
     queue = h.queue()
     frozen = h.spawn_worker(lease=1.0, concurrency=2)
-    handles = h.dispatch_recorded(queue, [Job("slow", {"seconds": 0.5})] * 4)
+    handles = h.dispatch_recorded(queue, [Job("slow", {"seconds": 1.0})] * 4)
     h.wait_for_starts(2)
     h.kill_recorded(frozen, freeze=True)
     other = h.spawn_worker(lease=1.0, concurrency=2)
