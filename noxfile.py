@@ -19,7 +19,7 @@ SERVED = sorted(path.parent.name for path in HERE.glob("drivers/*/pyproject.toml
 IMAGES = "redis-7.0=redis:7.0 redis-8.0=redis:8.0 valkey-8.1=valkey/valkey:8.1 postgres-15=postgres:15 postgres-17=postgres:17"
 """Two generations of each server, as their makers publish them: `name-version=image`. QUEUEKIT_TEST_IMAGES names others."""
 PYTHONS = [MAIN, "3.12", "3.13"]
-DRIVERS = ["memory", "sqlite", *SERVED]
+DRIVERS = ["memory", "sqlite", *SERVED, "sqs-fifo"]
 PYTEST = ["pytest", "-n", "2"]
 CATALOGUE = [*PYTEST, "-p", "queuekit_integration.plugin", "integration/queuekit_integration/catalogue"]
 DISTRIBUTIONS = [".", "integration", *(f"drivers/{name}" for name in SERVED)]

@@ -23,6 +23,8 @@ UNIT = ["tests", "--ignore=tests/test_docs.py", *map(str, sorted(ROOT.glob("driv
 EMBEDDED = ["--queuekit-driver", "memory", "--queuekit-driver", "sqlite"]
 SERVED = sorted(path.parent.name for path in ROOT.glob("drivers/*/pyproject.toml"))
 """Drivers that speak to a server: each has a column, and a stage that needs the server."""
+MORE = {"sqs": ["sqs-fifo"]}
+"""Columns that a driver has besides the one of its name: run in the same stage, on the same server."""
 GUARANTEES = [PYTHON, "-m", "queuekit_integration.guarantees"]
 COLUMNS = [PYTHON, "-m", "queuekit_integration.columns"]
 
@@ -43,7 +45,8 @@ class Stage:
 def served(name: str) -> Stage:
     """Return the stage of the column of a driver with a server."""
     part = f"results/catalogue-{name}.jsonl"
-    command = [*CATALOGUE, "--queuekit-driver", name, "--queuekit-results", part]
+    columns = [word for column in [name, *MORE.get(name, [])] for word in ("--queuekit-driver", column)]
+    command = [*CATALOGUE, *columns, "--queuekit-results", part]
     return Stage(name=f"catalogue-{name}", command=command, makes=part, column=name)
 
 
