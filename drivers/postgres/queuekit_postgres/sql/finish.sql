@@ -4,7 +4,7 @@ WITH given AS (
                          %(result_errors)s::text[], %(errorss)s::text[], %(retains)s::float8[])
         AS g(id, new_state, reason, refund, new_settled, result, result_error, new_errors, retain)
 ), gone AS (
-    DELETE FROM {schema}.jobs AS j USING given AS g WHERE j.ns = %(ns)s AND j.id = g.id
+    DELETE FROM {schema}.jobs AS j USING given AS g WHERE j.ns = %(ns)s AND j.id = g.id AND j.id = ANY(%(ids)s::uuid[])
     RETURNING j.*, g.new_state, g.reason, g.refund, g.new_settled, g.result, g.result_error, g.new_errors, g.retain
 )
 INSERT INTO {schema}.history

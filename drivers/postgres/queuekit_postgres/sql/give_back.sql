@@ -13,4 +13,4 @@ SET state = (CASE WHEN g.delay > 0 THEN 'scheduled' ELSE 'pending' END)::{schema
 FROM unnest(%(ids)s::uuid[], %(delays)s::float8[], %(useds)s::int[], %(errorss)s::text[], %(bodies)s::bytea[], %(extras)s::text[],
             %(gateds)s::boolean[], %(limit_keys)s::bytea[], %(rate_keys)s::bytea[])
     AS g(id, delay, used, errors, body, extra, gated, limit_key, rate_key)
-WHERE j.ns = %(ns)s AND j.id = g.id
+WHERE j.ns = %(ns)s AND j.id = g.id AND j.id = ANY(%(ids)s::uuid[])
