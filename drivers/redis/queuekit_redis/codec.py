@@ -109,7 +109,7 @@ def is_plain(message: Message) -> bool:
         and message.concurrency is None
         and message.rate is None
         and message.unique is None
-        and message.retain is None
+        and (message.retain is None or message.retain == 0)
         and not message.tags
         and "\n" not in message.type
     )
@@ -117,7 +117,7 @@ def is_plain(message: Message) -> bool:
 
 def plain_record(message: Message) -> str:
     """Return the record of a plain message."""
-    return f"P{message.type}\n{message.body}"
+    return f"{'P' if message.retain is None else 'F'}{message.type}\n{message.body}"
 
 
 def stored_record(message: Message) -> str:
@@ -159,6 +159,8 @@ def message_of(value: bytes) -> tuple[Message, int]:
         if rank == "5":
             return Message(id, queue, kind[1:], body), int(accepted)
         return Message(id, queue, kind[1:], body, priority=9 - int(rank)), int(accepted)
+    if kind[0] == "F":
+        return Message(id, queue, kind[1:], body, priority=9 - int(rank), retain=0.0), int(accepted)
     return _full_message(id, queue, 9 - int(rank), kind, body), int(accepted)
 
 

@@ -552,7 +552,7 @@ class Packed:
     __slots__ = ("arguments", "count", "places", "queues", "refilled")
 
     def __init__(self, outcomes: Sequence[Outcome]) -> None:
-        groups: dict[tuple[str, str], tuple[list[str], list[int]]] = {}
+        groups: dict[tuple[str, str, bool], tuple[list[str], list[int]]] = {}
         others: list[int] = []
         seen: set[str] = set()
         self.refilled: set[str] = set()
@@ -563,7 +563,7 @@ class Packed:
             message = delivery.message
             self.queues.add(message.queue)
             if message.id not in seen and codec.is_plain_success(outcome):
-                ids, numbers = groups.setdefault((message.queue, delivery.receipt), ([], []))
+                ids, numbers = groups.setdefault((message.queue, delivery.receipt, message.retain == 0), ([], []))
                 ids.append(message.id)
                 numbers.append(number)
             else:
@@ -574,7 +574,7 @@ class Packed:
         self.queues |= self.refilled
         self.count = len(outcomes)
         self.places = [*(numbers for _, numbers in groups.values()), others]
-        plain = [[queue, state, ids] for (queue, state), (ids, _) in groups.items()]
+        plain = [[*group, ids] for group, (ids, _) in groups.items()]
         self.arguments = (pack(plain), pack([codec.packed_outcome(outcomes[number]) for number in others]))
 
     def answers(self, marks: Sequence[bytes]) -> list[Settlement]:

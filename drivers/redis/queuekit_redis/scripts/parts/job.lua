@@ -1,7 +1,7 @@
 -- One job: reading it, writing it, and where it waits.
 --
 -- A job's value is "queue:rank:seq:id \n accepted \n record"; the part before the first newline is its place. The record is
--- "P<type>\n<body>", or "X<length>:<head><type>\n<body>" where the head is JSON: k key, c concurrency [key, limit],
+-- "P<type>\n<body>", "F<type>\n<body>" for a job that is forgotten at its end, or "X<length>:<head><type>\n<body>" where the head is JSON: k key, c concurrency [key, limit],
 -- r rate [key, limit, period], u unique [scope, ttl, until, on_conflict], t seconds to retain, g tags.
 -- A job's state is "code attempt generation flags token started[ finished forget reason]". Codes: p pending, s scheduled,
 -- r running, c completed, f failed, x cancelled. Flags: recovered, settled, and what holds it: - nothing, k its key, l its
@@ -9,11 +9,12 @@
 -- keys: jobs states order ready recovered due leases lines turns gates waiting grants rates spread uniques cancels
 -- keys: finished errors results progress meta
 
-local PLAIN = {}
+local PLAIN, FORGOTTEN = {}, { t = 0 }
 
 local function head_of(text, at)
-    if byte(text, at) ~= 88 then
-        return PLAIN
+    local kind = byte(text, at)
+    if kind ~= 88 then
+        return kind == 70 and FORGOTTEN or PLAIN
     end
     local colon = find(text, ':', at, true)
     local length = tonumber(sub(text, at + 1, colon - 1))

@@ -219,7 +219,7 @@ local function lend_ready(queue, limit, lease_end)
         local good, ids, values, states = look_at(places, #queue + 17)
         local plain = 0
         for i = 1, #places do
-            if good[i] and byte(values[i], #places[i] + 19) == 80 then
+            if good[i] and byte(values[i], #places[i] + 19) ~= 88 then
                 plain = plain + 1
                 hand_out(ids[i], values[i], fresh, '', lease_end)
             elseif came_back[i] then

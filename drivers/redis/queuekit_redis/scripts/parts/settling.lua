@@ -71,9 +71,22 @@ local function settle_one(outcome)
     return 'a'
 end
 
--- Plain successes of one queue that were lent in one state: {queue, state, ids}. Nothing about them has to be read but that
--- state.
-local function complete(queue, state, ids)
+-- Keep records of plain successes of one queue.
+local function keep(queue, ending, forget_time, ids)
+    local shelf, states, members = queue .. ':' .. forget_time .. ':', {}, {}
+    for i = 1, #ids do
+        states[2 * i - 1], states[2 * i] = ids[i], ending
+        members[2 * i - 1], members[2 * i] = 0, shelf .. ids[i]
+    end
+    call('HSET', STATES, unpack(states))
+    call('ZADD', FINISHED, unpack(members))
+    tally(queue, 'c', #ids)
+    ended[queue] = (ended[queue] or 0) + #ids
+end
+
+-- Plain successes of one queue that were lent in one state, all to be kept or all to be forgotten. Nothing about them has to be read
+-- but that state.
+local function complete(queue, state, forgotten, ids)
     local now = call('HMGET', STATES, unpack(ids))
     local answers, good = {}, {}
     local attempt, generation, rest = match(state, '^r (%d+) (%d+) %d%d%-( .+)$')
@@ -87,22 +100,18 @@ local function complete(queue, state, ids)
         end
     end
     if #good > 0 then
-        local forget_time = forget_at(RETAIN)
-        local ending = 'c ' .. attempt .. ' ' .. generation .. ' 01-' .. rest .. ' ' .. digits(WALL) .. ' ' .. forget_time .. ' '
-        local shelf, states, members = queue .. ':' .. forget_time .. ':', {}, {}
-        for i = 1, #good do
-            states[2 * i - 1], states[2 * i] = good[i], ending
-            members[2 * i - 1], members[2 * i] = 0, shelf .. good[i]
-        end
         call('ZREM', LEASES, unpack(good))
-        call('HSET', STATES, unpack(states))
-        call('ZADD', FINISHED, unpack(members))
         if call('EXISTS', CANCELS) == 1 then
             call('SREM', CANCELS, unpack(good))
         end
         tally(queue, 'r', -#good)
-        tally(queue, 'c', #good)
-        ended[queue] = (ended[queue] or 0) + #good
+        if forgotten then
+            forget(good)
+        else
+            local forget_time = forget_at(RETAIN)
+            local ending = 'c ' .. attempt .. ' ' .. generation .. ' 01-' .. rest .. ' ' .. digits(WALL) .. ' ' .. forget_time .. ' '
+            keep(queue, ending, forget_time, good)
+        end
     end
     return table.concat(answers)
 end
@@ -111,7 +120,7 @@ end
 local function settle(groups, outcomes)
     local answers = {}
     for i, group in ipairs(groups) do
-        answers[i] = complete(group[1], group[2], group[3])
+        answers[i] = complete(group[1], group[2], group[3], group[4])
     end
     local others = {}
     for i, outcome in ipairs(outcomes) do
