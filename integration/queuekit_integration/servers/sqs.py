@@ -27,11 +27,19 @@ REQUIREMENTS = Path(__file__).with_name("localstack-sqs-requirements.txt")
 """What LocalStack's SQS needs, pinned: a plain installation is broken. It takes an environment of its own."""
 
 
-def _says_something(host: str, port: int, path: str) -> bool:
-    """Ask for anything: whatever HTTP answer comes, it serves."""
+LIST = {
+    "Content-Type": "application/x-amz-json-1.0",
+    "X-Amz-Target": "AmazonSQS.ListQueues",
+    "Authorization": "AWS4-HMAC-SHA256 Credential=test/20000101/eu-west-1/sqs/aws4_request, SignedHeaders=host, Signature=0",
+}
+"""A request that emulators take as one of SQS; they do not look at signatures."""
+
+
+def _says_something(host: str, port: int) -> bool:
+    """Ask for the queues: whatever HTTP answer comes within a second, it serves."""
     connection = http.client.HTTPConnection(host, port, timeout=1)
     try:
-        connection.request("GET", path)
+        connection.request("POST", "/", "{}", LIST)
         connection.getresponse().read()
     except OSError:
         return False
@@ -97,8 +105,8 @@ class LocalStack(Kind):
         return Contained(script=script, port=4566, stop_signal=self.stop_signal.name)
 
     def answers(self, host: str, port: int) -> bool:
-        """Ask for its health."""
-        return _says_something(host, port, "/_localstack/health")
+        """Ask for the queues: it loads its SQS with the first such request, and is up before."""
+        return _says_something(host, port)
 
     def url(self, host: str, port: int) -> str:
         """Return the address of a queue."""
@@ -138,8 +146,8 @@ class Roto(Kind):
         return Contained(script=script, port=5070, stop_signal=self.stop_signal.name)
 
     def answers(self, host: str, port: int) -> bool:
-        """Ask for anything."""
-        return _says_something(host, port, "/")
+        """Ask for the queues."""
+        return _says_something(host, port)
 
     def url(self, host: str, port: int) -> str:
         """Return the address of a queue; this emulator carries messages of 256 KiB."""
