@@ -126,7 +126,9 @@ def main() -> int:
             results = Path(folder) / "results.jsonl"
             words = [] if wanted.all and not wanted.only else [s.name for s in chosen]
             wrong = one_round(results, words, columns, seconds=wanted.seconds, stressed=number % 2 == 1)
-            tally.add(((r.scenario, r.column), r.outcome) for r in (read_results(results) if results.exists() else []))
+            read = read_results(results) if results.exists() else []
+        tally.add(((r.scenario, r.column), r.outcome) for r in read)
+        print("".join(f"{r.scenario} {r.column}: {r.detail}\n" for r in read if r.outcome == "failed"), end="")
         broken += wrong is not None
         print(f"round {number + 1} of {wanted.rounds}: {tally.failed} failures so far{wrong or ''}", flush=True)
     print("\n".join(tally.lines()))

@@ -34,8 +34,8 @@ def _partitioned(h: Harness, cut: Callable[[Proxy], None]) -> None:
     holder = h.spawn_worker(through=proxy, lease=1.0, concurrency=1)
     [handle] = h.dispatch_recorded(queue, [Job("slow", {"seconds": 4.0})])
     h.wait_for_starts(1)
+    cut(proxy)  # before the other worker is there, which may take its time to start
     other = h.spawn_worker(lease=1.0, concurrency=1)
-    cut(proxy)
     wait_until(lambda: len(h.starts()) == 2, "the other side to take the job over")
     wait_until(lambda: _ended(h, holder), "the holder's handler to end")
     h.fired("partition")

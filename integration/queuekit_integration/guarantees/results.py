@@ -17,6 +17,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str
     """holds, refused, no_server, no_file, no_keyspace, not_run, failed; or, with its sentence, `weaker: …` or `gap: …`."""
     duration: float
+    detail: str = ""
+    """Why it failed."""
 
     @property
     def column(self) -> str:
