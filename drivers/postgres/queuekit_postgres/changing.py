@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from queuekit.contract import Message, State
+from queuekit_postgres.looking import read_whole_tables
 from queuekit_postgres.records import gates_of, options_of
 from queuekit_postgres.settling import Finishing, finish, let_go
 from queuekit_postgres.work import Work, listed
@@ -55,6 +56,7 @@ def retry(work: Work, ids: Sequence[str]) -> dict[str, State]:
 
 def purge(work: Work, queue: str) -> int:
     """Delete what waits in a queue; return how many jobs."""
+    read_whole_tables(work)
     [(count, keys)] = work.rows("purge", queue=queue)
     freed = [bytes(key) for key in keys or ()]
     work.lock(freed)

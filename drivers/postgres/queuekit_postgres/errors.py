@@ -32,8 +32,8 @@ MEANINGS: dict[str, tuple[type[DriverError], str]] = {
 }
 PASSING_CLASSES = ("08", "53", "57", "58")
 """Connection, resources, operator, system: somebody else's trouble, expected to pass."""
-RETRIED = ("40001", "40P01")
-"""Provably rolled back, and expected to succeed when repeated at once."""
+RETRIED = ("40001", "40P01", "57P01")
+"""Provably rolled back, and expected to succeed when repeated at once; after 57P01 on another connection."""
 UNKNOWN_END = ("08", "57P02", "40003")
 """After these the transaction may have been committed; after all others with a SQLSTATE it was not."""
 REFUSALS = {

@@ -63,10 +63,12 @@ CREATE TABLE {schema}.jobs (
     autovacuum_vacuum_cost_delay = 1,
     autovacuum_analyze_scale_factor = 0.1
 );
-CREATE UNIQUE INDEX jobs_id ON {schema}.jobs (ns, id);
+-- The id first: a planner that thinks a namespace has one job would else walk through all of it, and look for the id there.
+CREATE UNIQUE INDEX jobs_id ON {schema}.jobs (id, ns);
 CREATE INDEX jobs_line ON {schema}.jobs (ns, queue, rank, seq) WHERE line = 1;
 CREATE INDEX jobs_recovered ON {schema}.jobs (ns, queue, rank, seq) WHERE line = 2;
-CREATE INDEX jobs_running ON {schema}.jobs (ns, token) WHERE state = 'running';
+-- Not by token: a whole batch has one, and a planner that took it for selective would look every job of it up by it.
+CREATE INDEX jobs_running ON {schema}.jobs (ns, seq) WHERE state = 'running';
 CREATE INDEX jobs_due ON {schema}.jobs (ns, due) WHERE due IS NOT NULL;
 CREATE INDEX jobs_key ON {schema}.jobs (ns, key) WHERE key IS NOT NULL;
 CREATE INDEX jobs_limit ON {schema}.jobs (ns, limit_key) WHERE limit_key IS NOT NULL;
@@ -101,7 +103,7 @@ CREATE TABLE {schema}.history (
     result bytea,
     result_error text
 ) PARTITION BY LIST (drop_on);
-CREATE INDEX history_id ON {schema}.history (ns, id);
+CREATE INDEX history_id ON {schema}.history (id, ns);
 CREATE TABLE {schema}.history_rest PARTITION OF {schema}.history DEFAULT;
 CREATE INDEX history_rest_forget ON {schema}.history_rest (ns, forget_at);
 
@@ -120,13 +122,21 @@ CREATE TABLE {schema}.workers (
 
 -- Store a message unless its id is known. The history is asked after the insertion: a job with this id that ends meanwhile
 -- leaves `jobs` before the insertion succeeds, and only a statement that begins later sees it in the history.
-CREATE FUNCTION {schema}.store_plain(ns integer, id uuid, queue text, type text, body bytea, now timestamptz) RETURNS boolean
+CREATE FUNCTION {schema}.store_plain(
+    ns integer, id uuid, queue text, type text, body bytea, now timestamptz, channel text, bell text
+) RETURNS boolean
 LANGUAGE plpgsql AS $body$
 #variable_conflict use_variable
 BEGIN
     INSERT INTO {schema}.jobs AS j (ns, id, queue, type, body, accepted_at) VALUES (ns, id, queue, type, body, now)
     ON CONFLICT DO NOTHING;
-    RETURN FOUND AND NOT {schema}.was_known(ns, id);
+    IF NOT FOUND OR {schema}.was_known(ns, id) THEN
+        RETURN false;
+    END IF;
+    IF channel IS NOT NULL THEN
+        PERFORM pg_notify(channel, bell);
+    END IF;
+    RETURN true;
 END
 $body$;
 CREATE FUNCTION {schema}.store(

@@ -1,0 +1,99 @@
+"""PgBouncer in transaction mode: no session survives a transaction, and everything holds all the same (FP-11)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from queuekit import Job, Queue
+from queuekit_integration.harness import wait_until
+from queuekit_integration.servers import free_port
+
+PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+
+
+@pytest.fixture
+def bouncer(postgres) -> Iterator[str]:
+    """Return the address of a pooler in front of the server, with two connections for all."""
+    if PROGRAM is None:
+        pytest.skip("pgbouncer is not installed here (Debian: apt-get install pgbouncer)")
+    port = free_port()
+    with psycopg.connect(postgres.url()) as connection:
+        info = connection.info
+        target = f"host={info.host} port={info.port} dbname={info.dbname} user={info.user}"
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        settings = Path(folder, "pgbouncer.ini")
+        settings.write_text(
+            f"[databases]\napp = {target}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            "auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\nmax_client_conn = 200\n",
+            "utf-8",
+        )
+        user = ["--user", "nobody"] if os.getuid() == 0 else []
+        process = subprocess.Popen([PROGRAM, *user, str(settings)], stderr=subprocess.DEVNULL)
+        try:
+            address = f"postgresql://queuekit@127.0.0.1:{port}/app"
+            wait_until(lambda: answers(address), "pgbouncer to answer")
+            yield address
+        finally:
+            process.kill()
+            process.wait()
+
+
+def answers(address: str) -> bool:
+    try:
+        with psycopg.connect(address, connect_timeout=2) as connection:
+            return connection.execute("SELECT 1").fetchone() == (1,)
+    except psycopg.OperationalError:
+        return False
+
+
+def test_jobs_run_through_it(bouncer, make, namespace):
+    make().open()
+    queue = Queue(f"{bouncer}?pgbouncer=true", namespace=namespace)
+    ran: list[int] = []
+
+    def note(payload: int) -> None:
+        ran.append(payload)
+
+    queue.register("t", note)
+    handles = queue.dispatch_many(Job("t", i) for i in range(300))
+    unique = [queue.dispatch(Job("t", 1000, unique_for=60)) for _ in range(3)]
+    assert [handle.created for handle in unique] == [True, False, False]
+    for i in range(5):
+        queue.dispatch(Job("t", 2000 + i, key="k"))
+    queue.dispatch(Job("t", 3000, delay=0.3))
+    queue.start_workers(8)
+    queue.drain(30)
+    assert sorted(ran) == [*range(300), 1000, *range(2000, 2005), 3000]
+    assert [i for i in ran if 2000 <= i < 3000] == list(range(2000, 2005)), "a key's order was lost"
+    assert handles[0].state == "completed"
+    queue.shutdown(5)
+    queue.close()
+
+
+def test_more_clients_than_server_connections(bouncer, make, namespace):
+    make().open()
+    queues = [Queue(f"{bouncer}?pgbouncer=true", namespace=namespace) for _ in range(3)]
+    ran: list[int] = []
+
+    def note(payload: int) -> None:
+        ran.append(payload)
+
+    for queue in queues:
+        queue.register("t", note)
+        queue.start_workers(4)
+    for i in range(60):
+        queues[i % 3].dispatch(Job("t", i))
+    queues[0].drain(30)
+    assert sorted(ran) == list(range(60)), queues[0].stats()
+    for queue in queues:
+        queue.shutdown(5)
+        queue.close()
