@@ -545,6 +545,24 @@ class Queue:
         count: int = self._need("purge", "purge a queue").purge(checked_name("queue", name))
         return count
 
+    def migrations(self) -> list[str]:
+        """Return the steps that the backend's tables still lack; the queue need not be open."""
+        names: list[str] = self._need_migrate().migrations()
+        return names
+
+    def migrate(self) -> list[str]:
+        """Make or update the backend's tables, safe from several processes at once; return the steps applied.
+
+        The queue need not be open: opening is what a backend without its tables refuses.
+        """
+        names: list[str] = self._need_migrate().migrate()
+        return names
+
+    def _need_migrate(self) -> Any:
+        if "migrate" not in self.features:
+            raise self._lacks("migrate", "migrate a schema")
+        return self.driver
+
     def stats(self) -> Stats:
         """Return depth by queue and state, the age of the oldest ready job, and live workers."""
         counts = self._counts()

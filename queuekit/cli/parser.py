@@ -36,6 +36,7 @@ def parser() -> ArgumentParser:
     _command(commands, "stats", "show", "show how much work there is and which workers are alive")
     _command(commands, "drivers", "show", "show which backends can be used here", app=False)
     _doctor(_command(commands, "doctor", "doctor", "say what the backend's settings promise", app=False))
+    _migrate(_command(commands, "migrate", "migrate", "make or update the backend's tables", app=False))
     _wait(_command(commands, "wait", "wait", "block until jobs have ended, and say how"))
     _move(_command(commands, "move", "move", "move waiting and delayed jobs to another backend", app=False))
     return top
@@ -84,6 +85,11 @@ def _doctor(made: ArgumentParser) -> None:
         default="warning",
         help="the mildest level that makes the exit code 1 (warning)",
     )
+
+
+def _migrate(made: ArgumentParser) -> None:
+    made.add_argument("target", metavar="app:queue|URL", help="whose tables")
+    made.add_argument("--check", action="store_true", help="only name the steps that are missing")
 
 
 def _jobs(made: ArgumentParser) -> None:

@@ -292,6 +292,17 @@ def test_doctor_names_the_feature_that_a_driver_lacks(capsys: pytest.CaptureFixt
     assert "cannot say what its settings promise" in capsys.readouterr().err
 
 
+def test_migrate_makes_the_tables_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    address = f"sqlite:///{here}/fresh.db"
+    assert run("migrate", address, "--check") == OK
+    assert "missing: 0001_jobs" in capsys.readouterr().out
+    assert run("migrate", address) == OK
+    assert "applied: 0001_jobs" in capsys.readouterr().out
+    assert run("migrate", address, "--json") == OK
+    assert json.loads(capsys.readouterr().out) == {"applied": []}
+    assert run("migrate", "memory://") == USAGE
+
+
 def test_doctor_on_a_backend_that_is_not_there(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("doctor", f"sqlite:///{here}/no/jobs.db") == UNAVAILABLE
     assert "does not exist" in capsys.readouterr().err
