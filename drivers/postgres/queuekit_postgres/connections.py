@@ -1,6 +1,6 @@
 """The driver's connections: a bounded rack of them, each with a time limit on every answer.
 
-psycopg_pool was weighed (docs/decisions): its helper threads do not survive a fork, a wrong password shows as its own
+psycopg_pool was weighed (docs/decisions/0007): its helper threads do not survive a fork, a wrong password shows as its own
 time-out, and a connection that the server ended is found out only after something was sent on it.
 """
 
