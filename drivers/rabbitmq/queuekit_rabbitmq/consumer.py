@@ -12,13 +12,14 @@ import pika
 
 from queuekit.contract import Wakeup
 from queuekit_rabbitmq.session import Answer, Session, reply
+from queuekit_rabbitmq.wire import acknowledgements
 
 if TYPE_CHECKING:
     from pika.channel import Channel
 
 __all__ = ["Consumer", "Held"]
 
-STALE = 0.2
+STALE = 1.0
 """Seconds after which a pushed message that nobody claims is given back."""
 EXACT = 32
 """Prefetch counts up to this are set exactly; above, they move in steps, since each change is a new consumer."""
@@ -154,8 +155,12 @@ class Consumer:
             self._session.call(lambda: self._resubscribe(moved, stale, share))
 
     def _moves(self, lane: str, share: int) -> bool:
+        """Ask whether a lane needs a consumer of another allowance; half as much again is let pass, for a new one costs a commit."""
         source = self._sources.get(lane)
-        return source is None or source.tag is None or source.prefetch != share
+        if source is None or source.tag is None:
+            return True
+        slack = share // 2 if share > EXACT else 0
+        return not share <= source.prefetch <= share + slack
 
     def _resubscribe(self, lanes: Sequence[tuple[str, str]], stale: Sequence[Source], share: int) -> None:
         for source in stale:
@@ -300,12 +305,8 @@ class Consumer:
                 run = tag
             for tag in tags:
                 self._outstanding.pop(tag, None)
-        acknowledge = self._session.channel.basic_ack
-        if run:
-            acknowledge(run, multiple=True)
-        for tag in sorted(tags):
-            if tag > run:
-                acknowledge(tag)
+        channel = self._session.channel.channel_number
+        self._session.write(acknowledgements(channel, run, sorted(tag for tag in tags if tag > run)))
 
 
 def _take(waiting: deque[Held], found: list[Held], limit: int, recovered: int) -> int:

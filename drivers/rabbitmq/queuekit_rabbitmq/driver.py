@@ -67,7 +67,7 @@ PUSH_WINDOW = 16
 """Messages beyond a claim's limit that the broker may push: each lane in use gets its whole share, rounded up."""
 LATE = 0.25
 """Seconds by which a delay of many steps may be late beyond its unit: some milliseconds a step."""
-ANSWER = 10.0
+ANSWER = 30.0
 """Seconds that the broker has to answer."""
 OLDEST = (3, 10)
 CLOSED = "the queue was closed"

@@ -12,6 +12,7 @@ from pika import spec
 
 from queuekit.contract import BackendFull, DispatchTimeout, DriverError, DriverUnavailable
 from queuekit_rabbitmq.session import Answer, Session
+from queuekit_rabbitmq.wire import publication
 
 if TYPE_CHECKING:
     from pika.channel import Channel
@@ -162,30 +163,37 @@ class Publisher:
             self._pump()
         else:
             # Let the loop read first: after a quiet time it may learn only now that nobody is there, and then nothing has left.
-            self._session.later(0, self._pump)
+            self._session.later(0, lambda: self._session.later(0, self._pump))
 
     def _pump(self) -> None:
         """Let messages leave while the window has room."""
         if self._turning or self._session.blocked is not None or not self._session.alive:
             return
         room = min(self._window - len(self._outstanding), PER_TURN)
-        publish = self._session.channel.basic_publish
+        frames: list[bytes] = []
         while self._backlog and room > 0:
             batch = self._backlog[0]
             stop = min(len(batch.parcels), batch.next + room)
-            for index in range(batch.next, stop):
-                exchange, key, properties, body = batch.parcels[index]
-                self._number += 1
-                self._outstanding[self._number] = (batch, index)
-                batch.states[index] = LEFT
-                publish(exchange, key, body, properties, mandatory=True)
+            self._leave(batch, stop, frames)
             room -= stop - batch.next
             batch.next = stop
             if stop == len(batch.parcels):
                 self._backlog.popleft()
+        if frames:
+            self._session.write(b"".join(frames))
         if self._backlog and len(self._outstanding) < self._window:
             self._turning = True
             self._session.later(0, self._turn)
+
+    def _leave(self, batch: Batch, stop: int, frames: list[bytes]) -> None:
+        """Encode a batch's messages up to `stop`, and note that they leave."""
+        channel, most = self._session.channel.channel_number, self._session.body_most
+        for index in range(batch.next, stop):
+            exchange, key, properties, body = batch.parcels[index]
+            frames += publication(channel, exchange, key, properties, body, most=most)
+            self._number += 1
+            self._outstanding[self._number] = (batch, index)
+            batch.states[index] = LEFT
 
     def _turn(self) -> None:
         self._turning = False

@@ -18,11 +18,14 @@ from queuekit_rabbitmq.settings import Settings
 
 if TYPE_CHECKING:
     from pika.channel import Channel
+from pika.exceptions import AMQPError
 
 __all__ = ["Answer", "Session", "reply"]
 
 T = TypeVar("T")
 Answer: TypeAlias = "Future[Any]"
+FRAME = 8
+"""Bytes of a frame around what it carries."""
 CLOSING = 2.0
 """Seconds that an orderly end may take."""
 
@@ -131,6 +134,15 @@ class Session:
         """Run a function in so many seconds; from the I/O thread alone."""
         self._loop.call_later(seconds, fn)
 
+    def write(self, frames: bytes) -> None:
+        """Send whole frames in one piece, behind everything that was sent before; from the I/O thread alone."""
+        self._connection._output_marshaled_frames([frames])  # noqa: SLF001 - pika has no public way to send many at once
+
+    @property
+    def body_most(self) -> int:
+        """The most bytes of a body in one frame, as agreed with the broker."""
+        return int(self._connection.params.frame_max) - FRAME
+
     @property
     def server(self) -> dict[str, Any]:
         """What the broker says of itself."""
@@ -174,8 +186,16 @@ class Session:
             custom_ioloop=self._loop,
         )
         self._loop.start()
+        self._close_socket()
         reason = reasons[0] if reasons else DriverUnavailable("its I/O loop ended")
         return reason if isinstance(reason, DriverError) else of_error(reason, f"{host}:{port}")
+
+    def _close_socket(self) -> None:
+        """Close what pika left open because the loop ended first."""
+        transport = getattr(self._connection, "_transport", None)
+        sock = getattr(transport, "_sock", None)
+        if sock is not None:
+            sock.close()
 
     def _on_connection(self, connection: Any) -> None:
         if self._closing:
@@ -240,6 +260,9 @@ def reply(answer: Answer, value: Any = None) -> None:
 def _guarded(fn: Callable[[Future[Any]], None], answer: Future[Any]) -> None:
     try:
         fn(answer)
+    except AMQPError as error:  # the channel or connection is closing: what ends it is about to be told
+        if not answer.done():
+            answer.set_exception(of_error(error, "the broker"))
     except Exception as error:
         if not answer.done():
             answer.set_exception(error)
