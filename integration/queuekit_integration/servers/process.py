@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from queuekit_integration.servers.base import Fault, Kind, Server, ServerError
 from queuekit_integration.servers.guard import guard_folder, guard_process
-from queuekit_integration.servers.ports import free_port
+from queuekit_integration.servers.ports import free_port, listens
 from queuekit_integration.servers.tree import end_tree, freeze_tree, signal_tree, wait_gone
 
 __all__ = ["ProcessServer"]
@@ -96,6 +96,8 @@ class ProcessServer(Server):
             return
         self.kind.before_kill(self.data, self.port)
         self._await_end(end_tree(self.pid), how="by SIGKILL")
+        while listens(self.host, self.port):  # a process of many threads is gone a moment before its sockets are
+            time.sleep(0.002)
 
     def freeze(self) -> None:
         """Stop all its processes where they are."""
