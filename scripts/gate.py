@@ -21,7 +21,9 @@ PYTEST = [PYTHON, "-m", "pytest", "-n", "2"]
 CATALOGUE = [*PYTEST, "-p", "queuekit_integration.plugin", "integration/queuekit_integration/catalogue"]
 UNIT = ["tests", "--ignore=tests/test_docs.py", *map(str, sorted(ROOT.glob("drivers/*/tests")))]
 EMBEDDED = ["--queuekit-driver", "memory", "--queuekit-driver", "sqlite"]
-SERVED = sorted(path.parent.name for path in ROOT.glob("drivers/*/pyproject.toml"))
+TRANSPORTS = {"rabbitmq", "sqs"}
+"""Their columns wait in real time, ten minutes each, and are not complete: `nox -s catalogue` runs them."""
+SERVED = sorted({path.parent.name for path in ROOT.glob("drivers/*/pyproject.toml")} - TRANSPORTS)
 """Drivers that speak to a server: each has a column, and a stage that needs the server."""
 MORE = {"sqs": ["sqs-fifo"]}
 """Columns that a driver has besides the one of its name: run in the same stage, on the same server."""
@@ -72,6 +74,7 @@ STAGES = [
 ]
 
 NOT_RUN = {
+    "catalogue on rabbitmq and sqs": "their columns are not complete yet, and wait in real time; nox -s catalogue has them",
     "catalogue in containers": "it takes an engine and many images; nox -s containers",
     "unit tests on the other Pythons": f"this is {sys.version_info[0]}.{sys.version_info[1]}; nox -s tests has them all",
     "flake, soak, bench": "hours of repetition and figures are no gate; nox -s flake, nox -s soak, nox -s bench",
