@@ -196,7 +196,7 @@ def _unfinished(queue: Queue) -> int:
 def _remembered(queue: Queue) -> int:
     """Count this queue's attempts that anything still refers to."""
     gc.collect()
-    return sum(isinstance(thing, Attempt) and thing.runtime.queue is queue for thing in gc.get_objects())
+    return sum(type(thing) is Attempt and thing.runtime.queue is queue for thing in gc.get_objects())
 
 
 def run_program(h: Harness, program: str) -> tuple[int, str, float]:
