@@ -213,6 +213,8 @@ class Worker:
             self._slots = Slots(self._concurrency)
         if True in kinds:
             self._event_loop()  # before the first claim: an import that failed later would end the worker
+        if any(handler.options.executor == "process" for handler in self._queue.handlers):
+            self._process_pool()  # likewise: an import that failed later would cost an attempt
         self._threads.start()
         self._started_at = self._clock.time()
         self._guard(self._keeper.start)

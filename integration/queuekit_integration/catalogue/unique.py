@@ -54,6 +54,7 @@ def scenario_unq_02_race_of_processes(h: Harness) -> None:
     queue.open()
     others = [h.spawn_worker(dispatch=150, begin=begin, wait_for="go") for begin in (50, 100)]
     (h.folder / "go").touch()
+    wait_until(lambda: any(note["f"] == "sent" for note in h.notes()), "the others to be in the middle of it")
     mine = [queue.dispatch(Job("nobody_runs_it", {"number": n}, unique_key=f"k{n}")).created for n in range(150)]
     assert [other.end() for other in others] == [0, 0]
     accepted = [note for note in h.notes() if note["f"] == "sent"]
