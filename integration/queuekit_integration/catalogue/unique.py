@@ -47,20 +47,23 @@ def scenario_unq_02_concurrent_race(h: Harness) -> None:
     assert queue.stats().pending == 1
 
 
+KEYS = 900
+"""Enough that nobody is through before the others have woken up."""
+
+
 @scenario("UNQ-02-PROCESSES", needs=("unique", "processes", "count"), timing=True)
 def scenario_unq_02_race_of_processes(h: Harness) -> None:
     """Let two processes and this one dispatch the same keys at the same time: each key is one job."""
     queue = h.queue()
     queue.open()
-    others = [h.spawn_worker(dispatch=150, begin=begin, wait_for="go") for begin in (50, 100)]
+    others = [h.spawn_worker(dispatch=KEYS, begin=begin, wait_for="go") for begin in (KEYS // 3, 2 * KEYS // 3)]
     (h.folder / "go").touch()
-    wait_until(lambda: any(note["f"] == "sent" for note in h.notes()), "the others to be in the middle of it")
-    mine = [queue.dispatch(Job("nobody_runs_it", {"number": n}, unique_key=f"k{n}")).created for n in range(150)]
+    mine = [queue.dispatch(Job("nobody_runs_it", {"number": n}, unique_key=f"k{n}")).created for n in range(KEYS)]
     assert [other.end() for other in others] == [0, 0]
     accepted = [note for note in h.notes() if note["f"] == "sent"]
     created = sum(note["created"] for note in accepted) + sum(mine)
-    assert len(accepted) == 300
-    assert created == queue.stats().pending == 150
+    assert len(accepted) == 2 * KEYS
+    assert created == queue.stats().pending == KEYS
     winners = {note["worker"] for note in accepted if note["created"]} | ({"this one"} if any(mine) else set())
     assert len(winners) > 1, "nobody raced"
 
