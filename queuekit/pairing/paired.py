@@ -135,23 +135,30 @@ class Paired:
         places = limit if free is None else free
         self._relay.turn(recover=recover)
         if wait <= 0:
-            return self._collect(queues, limit, lease, places, recover)
+            return self._collect([], queues, limit, lease, places, recover)
         with self._relay.awake():
             while True:
                 left = max(0.0, end - self._clock.monotonic())
                 carried = self._carry(queues, limit, wait=left, wakeup=flag)
                 lent = self._lend(carried, lease=lease, free=places, recover=recover)
                 if lent:
-                    return lent + self._collect(queues, limit - len(lent), lease, max(0, places - len(lent)), recover)
+                    return self._collect(lent, queues, limit, lease, places, recover)
                 if not carried and (flag.is_set() or self._clock.monotonic() >= end):
                     return []
 
-    def _collect(self, queues: Sequence[str], limit: int, lease: float, free: int, recover: bool) -> list[Delivery]:
-        """Lend what the transport has at this moment, in pieces of the size that it takes."""
-        found: list[Delivery] = []
+    def _collect(
+        self, found: list[Delivery], queues: Sequence[str], limit: int, lease: float, free: int, recover: bool
+    ) -> list[Delivery]:
+        """Lend what else the transport has at this moment, in pieces of the size that it takes; trouble ends it early."""
         while len(found) < limit:
-            carried = self._carry(queues, limit - len(found), wait=0.0, wakeup=None)
-            found += self._lend(carried, lease=lease, free=max(0, free - len(found)), recover=recover)
+            try:
+                carried = self._carry(queues, limit - len(found), wait=0.0, wakeup=None)
+                found += self._lend(carried, lease=lease, free=max(0, free - len(found)), recover=recover)
+            except DriverError as error:
+                if not found:
+                    raise
+                _log.info("a further part of a claim failed (%s); the first is lent", error)
+                break
             if not carried:
                 break
         return found
@@ -210,9 +217,15 @@ class Paired:
                 overtakes = self.limits.priorities and answer.message.priority < ticket.message.priority
                 (early if overtakes else lent).append(answer)
         if early:
-            self._store.settle([Released(delivery) for delivery in early])
-            self._relay.soon()
+            self._give_back(early)
         return lent
+
+    def _give_back(self, early: Sequence[Delivery]) -> None:
+        try:
+            self._store.settle([Released(delivery) for delivery in early])
+        except DriverError as error:
+            _log.warning("%d jobs come back when their leases end: %s", len(early), error)
+        self._relay.soon()
 
     # --------------------------------------------------------------------------------- features: those of the store
 

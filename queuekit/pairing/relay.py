@@ -9,9 +9,10 @@ from contextlib import contextmanager
 
 from queuekit.contract import (
     Clock,
+    DispatchCancelled,
+    DispatchTimeout,
     Driver,
     DriverError,
-    DriverUnavailable,
     Message,
     PartialSend,
     Patience,
@@ -78,7 +79,11 @@ class Relay:
                 self._remember(error.accepted)
                 self._failed(error)
                 return False
-            except DriverError as error:
+            except (
+                DriverError,
+                DispatchTimeout,
+                DispatchCancelled,
+            ) as error:  # the job is accepted, whoever gives up here
                 self._failed(error)
                 return False
             self._remember([message.id for message in piece])
@@ -90,7 +95,7 @@ class Relay:
         with self._lock:
             self._published.extend(ids)
 
-    def _failed(self, error: DriverError) -> None:
+    def _failed(self, error: Exception) -> None:
         """Say once that publishing fails; the jobs are stored, so nothing is lost by it."""
         if not self._failing:
             _log.warning("publishing fails, accepted jobs wait in the store until the transport answers: %s", error)
@@ -108,7 +113,7 @@ class Relay:
             return
         try:
             self._store.published(ids, again_after=AGAIN)
-        except DriverUnavailable as error:  # they will be published once more, and lent once
+        except DriverError as error:  # they will be published once more, and lent once
             _log.warning("%d published jobs were not noted as such: %s", len(ids), error)
 
     # -------------------------------------------------------------------------------------------------- sweeping

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from queuekit import Job
 from queuekit.clock import SystemClock
-from queuekit.contract import Done, DriverUnavailable, Message
+from queuekit.contract import DispatchTimeout, Done, DriverUnavailable, Message
 from queuekit.ids import new_id
 from queuekit.pairing import Paired
 from queuekit_integration.harness import Harness, wait_until
@@ -207,8 +207,13 @@ def scenario_pair_03_dispatch_while_the_transport_is_away(h: Harness) -> None:
     pair = _pair(away, store)
     pair.prepare(["default"])
 
+    troubles: list[Exception] = [
+        DispatchTimeout("the caller's patience ended on the way"),
+        DriverUnavailable("injected"),
+    ]
+
     def fail(*_: Any, **__: Any) -> None:
-        raise DriverUnavailable("injected")
+        raise troubles[0] if len(troubles) == 1 else troubles.pop(0)
 
     cast("Any", away).send = fail
     message = h.message("accepted")
