@@ -16,10 +16,11 @@ MAIN = "3.11"
 HERE = Path(__file__).parent
 SERVED = sorted(path.parent.name for path in HERE.glob("drivers/*/pyproject.toml"))
 """Drivers in distributions of their own, each with a server."""
-IMAGES = "redis-7.0=redis:7.0 redis-8.0=redis:8.0 valkey-8.1=valkey/valkey:8.1 postgres-15=postgres:15 postgres-17=postgres:17"
-"""Two generations of each server, as their makers publish them: `name-version=image`. QUEUEKIT_TEST_IMAGES names others."""
+IMAGES = "redis-7.0=redis:7.0 redis-8.0=redis:8.0 valkey-8.1=valkey/valkey:8.1 postgres-15=postgres:15 postgres-17=postgres:17 rabbitmq-4.0=rabbitmq:4.0"
+"""Further generations of each server, as their makers publish them: `name-version=image`. QUEUEKIT_TEST_IMAGES names others."""
 PYTHONS = [MAIN, "3.12", "3.13"]
-DRIVERS = ["memory", "sqlite", *SERVED, "sqs-fifo"]
+PAIRS = ["rabbitmq+sqlite", "rabbitmq+postgres", "sqs+redis"]
+DRIVERS = ["memory", "sqlite", *SERVED, "sqs-fifo", "postgres-pgbouncer", *PAIRS]
 PYTEST = ["pytest", "-n", "2"]
 CATALOGUE = [*PYTEST, "-p", "queuekit_integration.plugin", "integration/queuekit_integration/catalogue"]
 DISTRIBUTIONS = [".", "integration", *(f"drivers/{name}" for name in SERVED)]
@@ -69,9 +70,20 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=MAIN)
 @nox.parametrize("driver", DRIVERS)
 def catalogue(session: nox.Session, driver: str) -> None:
-    """Run every scenario on one driver."""
+    """Run every scenario on one driver, or on a pair; `nox -s guarantees` makes the page of what these runs found."""
     install(session, "test")
-    session.run(*CATALOGUE, "--queuekit-driver", driver, *session.posargs)
+    results = Path("results", f"catalogue-{driver}.jsonl")
+    results.unlink(missing_ok=True)
+    session.run(*CATALOGUE, "--queuekit-driver", driver, "--queuekit-results", str(results), *session.posargs)
+
+
+@nox.session(python=MAIN)
+def guarantees(session: nox.Session) -> None:
+    """Make docs/guarantees.md and .json of results/catalogue*.jsonl: `./scripts/test` and `nox -s catalogue` write them."""
+    install(session, "test")
+    results = sorted(map(str, Path("results").glob("catalogue*.jsonl")))
+    program = ("python", "-m", "queuekit_integration.guarantees")
+    session.run(*program, *(session.posargs or ["generate"]), "--docs", "docs", "--results", *results)
 
 
 @nox.session(python=MAIN)
@@ -114,13 +126,15 @@ def localstack(session: nox.Session) -> None:
     """Run the catalogue on LocalStack's SQS; its environment is this session's, the tests are run by the gate's own."""
     session.install("--requirement", "integration/queuekit_integration/servers/localstack-sqs-requirements.txt")
     program = str(Path(session.bin) / "python")
-    column = "queuekit_integration.harnesses.sqs:LocalStackHarness"
+    harnesses = "queuekit_integration.harnesses.sqs"
     session.run(
         ".venv/bin/python",
         "-m",
         *CATALOGUE,
         "--queuekit-driver",
-        column,
+        f"{harnesses}:LocalStackHarness",
+        "--queuekit-driver",
+        f"{harnesses}:LocalStackFifoHarness",
         *session.posargs,
         env={"QUEUEKIT_LOCALSTACK_PYTHON": program},
         external=True,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
+import select
 import threading
 import time
+from contextlib import suppress
 from typing import Protocol
 
 __all__ = ["Clock", "SystemClock", "VirtualClock", "Wakeup"]
@@ -16,15 +20,25 @@ class Wakeup:
     handler has finished. It stays raised until `clear`, so a signal between "look" and "wait" is never missed.
     """
 
-    __slots__ = ("_event",)
+    __slots__ = ("_event", "_pipe", "_watched")
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._pipe: tuple[int, int] | None = None
+        self._watched = False
+
+    def __del__(self) -> None:
+        """Close the pipe, if there is one."""
+        for descriptor in self._pipe or ():
+            os.close(descriptor)
 
     def set(self) -> None:
         """Raise the flag; cheap when it is raised already."""
         if not self._event.is_set():
             self._event.set()
+            if self._watched and self._pipe is not None:
+                with suppress(BlockingIOError):  # then it has been told often enough
+                    os.write(self._pipe[1], b"!")
 
     def clear(self) -> None:
         """Lower the flag; do this before looking for work, never after."""
@@ -34,9 +48,42 @@ class Wakeup:
         """Whether the flag is raised."""
         return self._event.is_set()
 
-    def wait(self, timeout: float) -> bool:
-        """Block up to `timeout` real seconds; True when the flag is raised."""
-        return self._event.wait(timeout)
+    def wait(self, timeout: float, *, beside: int | None = None) -> bool:
+        """Block up to `timeout` real seconds; True when the flag is raised.
+
+        With a file descriptor `beside` also when that can be read: so one thread hears of both, and nobody hands it on.
+        """
+        if beside is None:
+            return self._event.wait(timeout)
+        heard = self._listen()
+        self._watched = True  # from here on `set` writes to the pipe; what was set before is seen in the next line
+        try:
+            return self._event.is_set() or self._either(heard, beside, timeout)
+        finally:
+            self._watched = False
+
+    def _either(self, heard: int, beside: int, timeout: float) -> bool:
+        poll = select.poll()
+        poll.register(heard, select.POLLIN)
+        poll.register(beside, select.POLLIN)
+        end = time.monotonic() + timeout
+        while True:
+            left = end - time.monotonic()
+            ready = [descriptor for descriptor, _ in poll.poll(math.ceil(max(0.0, left) * 1000))]
+            if heard in ready:
+                os.read(heard, 64)  # perhaps of a flag that was lowered since
+            if beside in ready or self._event.is_set():
+                return True
+            if not ready and left <= 0:
+                return False
+
+    def _listen(self) -> int:
+        """Return the end of a pipe on which `set` is heard by whoever waits for a descriptor as well."""
+        if self._pipe is None:
+            self._pipe = os.pipe()
+            for descriptor in self._pipe:
+                os.set_blocking(descriptor, False)
+        return self._pipe[0]
 
 
 class Clock(Protocol):
@@ -50,8 +97,11 @@ class Clock(Protocol):
         """Return seconds that never step back: for leases and intervals. One value for all processes of a host."""
         ...
 
-    def wait(self, wakeup: Wakeup, timeout: float) -> bool:
-        """Block until `wakeup` is raised or `timeout` seconds of this clock have passed; True when raised."""
+    def wait(self, wakeup: Wakeup, timeout: float, *, beside: int | None = None) -> bool:
+        """Block until `wakeup` is raised or `timeout` seconds of this clock have passed; True when raised.
+
+        Also when the file descriptor `beside` can be read, if one is given.
+        """
         ...
 
 
@@ -66,9 +116,9 @@ class SystemClock:
         """Return the monotonic clock."""
         return time.monotonic()
 
-    def wait(self, wakeup: Wakeup, timeout: float) -> bool:
+    def wait(self, wakeup: Wakeup, timeout: float, *, beside: int | None = None) -> bool:
         """Block in real time."""
-        return wakeup.wait(timeout)
+        return wakeup.wait(timeout, beside=beside)
 
 
 class VirtualClock:
@@ -103,13 +153,16 @@ class VirtualClock:
             self._wall += seconds
             self._lock.notify_all()
 
-    def wait(self, wakeup: Wakeup, timeout: float) -> bool:
-        """Block until `wakeup` is raised or the clock was advanced by `timeout`.
+    def wait(self, wakeup: Wakeup, timeout: float, *, beside: int | None = None) -> bool:
+        """Block until `wakeup` is raised, `beside` can be read, or the clock was advanced by `timeout`.
 
-        The flag is looked at every 5 real milliseconds: a virtual wait has no other way to watch two things at once.
+        Flag and descriptor are looked at every 5 real milliseconds: a virtual wait has no other way to watch several things at
+        once.
         """
         end = self._elapsed + timeout
+        raised = wakeup.wait(0, beside=beside)
         with self._lock:
-            while not wakeup.is_set() and self._elapsed < end:
+            while not raised and self._elapsed < end:
                 self._lock.wait(0.005)
-        return wakeup.is_set()
+                raised = wakeup.wait(0, beside=beside)
+        return raised

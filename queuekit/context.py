@@ -76,6 +76,15 @@ class JobContext:
         """Report how far the job is, 0 to 100 (clamped). Cheap: reports are sent a few times a second, the newest wins."""
         self._attempt.report(percent, step)
 
+    def complete(self, result: Any = None, *, connection: Any) -> None:
+        """Complete this job in your own transaction on `connection`: its commit completes the job, its rollback does not.
+
+        For handlers with `settle="transaction"`, on SQL engines. Call it last in the transaction: the lease is not renewed any
+        more, and nobody else gets the job before the transaction ends. Raises `LeaseLost` when another attempt has taken
+        over; nothing of the transaction can be committed then. A handler that returns without a commit has failed.
+        """
+        self._attempt.runtime.complete(self._attempt, result, connection)
+
     @property
     def cancelled(self) -> bool:
         """Whether somebody asked for this job's cancellation (known within about a second)."""

@@ -55,6 +55,7 @@ from queuekit.errors import (
     DriverError,
     DriverRejected,
     DriverUnavailable,
+    LeaseLost,
     PoolTimeout,
     QueueClosed,
     UnsupportedError,
@@ -88,6 +89,7 @@ __all__ = [
     "Extension",
     "Failure",
     "Finding",
+    "LeaseLost",
     "Limits",
     "Message",
     "Migrate",
@@ -116,6 +118,7 @@ __all__ = [
     "SystemClock",
     "Token",
     "TransactionalSend",
+    "TransactionalSettle",
     "Unique",
     "UniqueSend",
     "UnsupportedError",
@@ -331,6 +334,9 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Whether `Message.concurrency` and `Message.rate` are honoured."""
     unique_ids: bool = True
     """Whether a second message with a stored id is dropped."""
+    unique_window: float | None = None
+    """Without the feature `unique`: seconds from a job's acceptance for which others of its unique scope (and `key`) are dropped,
+    whatever becomes of it, and nobody is told. The core lets `unique_for` of just this length pass, and `send` honours it."""
     ordered: bool = True
     """Whether equal messages are lent in order of acceptance, and one that is given back keeps its place."""
     estimates: bool = False
@@ -664,6 +670,21 @@ class TransactionalSend(Protocol):
 
         Commit makes them visible, rollback leaves no trace. Raises `ConfigurationError` when the connection is not one
         that the driver knows, or not to its own database.
+        """
+        ...
+
+
+@runtime_checkable
+class TransactionalSettle(Protocol):
+    """Feature `transactional_settle`: settle as part of the caller's own database transaction."""
+
+    def settle_in(self, connection: Any, outcomes: Sequence[Outcome]) -> None:
+        """Apply the outcomes through the caller's connection; never commits, and rolls back only what may not be committed.
+
+        Commit makes them count, rollback leaves the leases as they were; meanwhile nobody else is lent these jobs, however
+        long their leases have run out. Raises `LeaseLost` when one does not count (its lease was replaced, or settled
+        before): nothing of the transaction can be committed then. Raises `ConfigurationError`, with nothing
+        done, when the connection is not one that the driver knows, or not to its own database.
         """
         ...
 

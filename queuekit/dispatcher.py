@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from queuekit import bounds
+from queuekit.backendtime import BackendTime
 from queuekit.backoff import Backoff
 from queuekit.codec import Codec, encode_json
 from queuekit.contract import (
@@ -86,7 +86,7 @@ class Plan:
         self._default = self._settled == Message(id="", queue=queue, type=type, body="")
         self._simple = self._default and codec is None and not options.unique and _says_nothing_per_job(options)
 
-    def message(self, payload: Any, now: float, most: int) -> Message:
+    def message(self, payload: Any, now: float, most: int, backend: BackendTime) -> Message:
         """Encode one job; raises for a payload that cannot be, does not fit its handler, or is too large."""
         if self._simple and type(payload) is dict:
             return self._plain_message(payload, now, most)
@@ -97,7 +97,7 @@ class Plan:
         template = self._template
         if codec is not None:
             template = Template(_constant(self.type, options, codec))
-        deadline = options.deadline_at if options.deadline is None else now + options.deadline
+        deadline = options.deadline_at if options.deadline is None else backend.now() + options.deadline
         id = options.id or new_id()
         body = template.body(id, encoded.decode(), now, deadline)
         if len(body) * 4 > most:
@@ -147,12 +147,14 @@ class Plan:
             raise PayloadTooLarge(message, size=size, limit=most)
 
     def _unique(self, encoded: bytes) -> Unique:
+        from hashlib import sha256  # noqa: PLC0415 - OpenSSL takes 3 MiB, which a worker need not hold
+
         options = self.options
         if options.unique_key is not None:
             text = b"k" + options.unique_key.encode()
         else:
             text = b"p" + msgspec.json.encode(msgspec.json.decode(encoded), order="sorted")
-        scope = f"{self.queue}:{self.type}:{hashlib.sha256(text).hexdigest()}"
+        scope = f"{self.queue}:{self.type}:{sha256(text).hexdigest()}"
         return Unique(scope, options.unique_for, options.until or "end", options.on_conflict or "return")
 
 
@@ -201,7 +203,10 @@ class Dispatcher:
         self._opened = opened
         self._prepare = prepare
         self._longest = driver.limits.longest_delay
+        self._tells_duplicates = "unique" in features
         self._plans: dict[str, Plan] = {}
+        self.backend_time = BackendTime(driver, features, clock)
+        """What deadlines go by."""
 
     # -------------------------------------------------------------------------------------------------- planning
 
@@ -240,7 +245,7 @@ class Dispatcher:
                 raise ConfigurationError(message)
             if plan is None or job.options is not options or job.type != plan.type:
                 plan, options = self.plan(job.type, job.options), job.options
-            made.append(self._hopping(plan.message(job.payload, now, most), now))
+            made.append(self._hopping(plan.message(job.payload, now, most, self.backend_time), now))
         return made
 
     def _hopping(self, message: Message, now: float) -> Message:
@@ -259,13 +264,13 @@ class Dispatcher:
     ) -> Receipt:
         """Send one job."""
         now = self._clock.time()
-        message = self._hopping(plan.message(payload, now, self._driver.limits.body_bytes), now)
+        message = self._hopping(plan.message(payload, now, self._driver.limits.body_bytes, self.backend_time), now)
         if connection is not None:
             return self._send_in(connection, [message])[0]
         patience = self._patience(timeout, cancel)
         self._opened()
         self._prepare(message.queue)
-        if message.unique is None:
+        if message.unique is None or not self._tells_duplicates:
             self._guarded([message], patience, self._driver.send)
             receipt = Receipt(message.id, created=True)
         else:
@@ -311,7 +316,7 @@ class Dispatcher:
         return patience
 
     def _send_chunk(self, messages: Sequence[Message], patience: Patience | None) -> list[Receipt]:
-        if any(message.unique is not None for message in messages):
+        if self._tells_duplicates and any(message.unique is not None for message in messages):
             return self._send_unique(messages, patience)
         self._guarded(messages, patience, self._driver.send)
         return [Receipt(message.id, True) for message in messages]
@@ -404,23 +409,38 @@ def unsupported(driver: Driver, feature: str, what: str, remedy: str) -> Unsuppo
 
 _STORE = 'pair it with a store, as in Queue("{name}://…", store="redis://…"), or leave the option out'
 
-_NEEDS: tuple[tuple[str, Callable[[Options], bool], str], ...] = (
-    ("delay", lambda o: bool(o.delay) or o.at is not None, "delay a job"),
-    ("key", lambda o: o.key is not None, "keep order per key"),
-    ("concurrency", lambda o: o.concurrency is not None, "limit concurrency per key"),
-    ("rate_limit", lambda o: o.rate_limit is not None, "limit a rate"),
-    ("priority", lambda o: o.priority is not None and o.priority != 4, "order by priority"),
-    ("unique", lambda o: o.unique, "make a job unique"),
+_SQL = 'use a SQL engine (sqlite://, postgresql://), or leave settle="transaction" out and let the worker settle'
+
+_NEEDS: tuple[tuple[str, Callable[[Options], bool], str, str], ...] = (
+    ("delay", lambda o: bool(o.delay) or o.at is not None, "delay a job", _STORE),
+    ("key", lambda o: o.key is not None, "keep order per key", _STORE),
+    ("concurrency", lambda o: o.concurrency is not None, "limit concurrency per key", _STORE),
+    ("rate_limit", lambda o: o.rate_limit is not None, "limit a rate", _STORE),
+    ("priority", lambda o: o.priority is not None and o.priority != 4, "order by priority", _STORE),
+    ("transactional_settle", lambda o: o.settle == "transaction", "complete a job in its handler's transaction", _SQL),
 )
-"""Feature, whether these options ask for it, and what it is in words."""
+"""Feature, whether these options ask for it, what it is in words, and what to do without it."""
 
 
 def refuse_unsupported(options: Options, driver: Driver, features: frozenset[str]) -> None:
     """Raise `UnsupportedError` for the first option that this driver cannot honour."""
-    for feature, asked, what in _NEEDS:
+    for feature, asked, what, remedy in _NEEDS:
         if feature not in features and asked(options):
-            raise unsupported(driver, feature, what, _STORE.format(name=driver.limits.name))
+            raise unsupported(driver, feature, what, remedy.format(name=driver.limits.name))
+    if options.unique and "unique" not in features:
+        _refuse_unique(options, driver)
     _refuse_long_attempt(options.timeout, driver.limits)
+
+
+def _refuse_unique(options: Options, driver: Driver) -> None:
+    """Let the one window pass that a driver without the feature may have: it cannot raise, replace, or free a scope early."""
+    window, remedy = driver.limits.unique_window, _STORE.format(name=driver.limits.name)
+    if window is None:
+        raise unsupported(driver, "unique", "make a job unique", remedy)
+    asked = (options.unique_for, options.until or "end", options.on_conflict or "return")
+    if asked != (window, "end", "return"):
+        what = f"make a job unique otherwise than with unique_for={window:g}, and neither until nor on_conflict"
+        raise unsupported(driver, "unique", what, remedy)
 
 
 def _refuse_long_attempt(timeout: float | None, limits: Limits) -> None:

@@ -73,15 +73,15 @@ def _clocks(driver: Driver, clock: Clock) -> Finding:
     value = f"{skew:+.3f} s against the backend (± {unsure:.3f} s)"
     off = max(0.0, abs(skew) - unsure)
     if off < SKEW_NOTED:
-        promise = "Deadlines, which the worker's clock judges, end when they should."
+        promise = "An instant that is computed here (`at`, `deadline`) means the same to the backend."
         return Finding(level="ok", setting="clock", value=value, promise=promise)
     return Finding(
         level="warning" if off >= SKEW_WARNED else "note",
         setting="clock",
         value=value,
         promise=(
-            "A deadline set here or judged here is off by this much, and so is an `at` that was computed here. "
-            "Delays, leases and retries go by the backend's clock and are exact."
+            "An instant that is computed here (`at`, `deadline`) is off by this much. "
+            "Delays, leases, retries and deadlines from now on go by the backend's clock and are exact."
         ),
         remedy="run NTP (chrony, systemd-timesyncd) on this machine",
     )

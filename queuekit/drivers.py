@@ -22,6 +22,7 @@ from queuekit.contract import (
     ServerClock,
     Store,
     TransactionalSend,
+    TransactionalSettle,
     UniqueSend,
 )
 from queuekit.errors import ConfigurationError
@@ -42,6 +43,7 @@ FEATURES: dict[str, type] = {
     "purge": Purge,
     "unique": UniqueSend,
     "transactional": TransactionalSend,
+    "transactional_settle": TransactionalSettle,
     "exchange": Exchange,
     "records": Records,
     "registry": Registry,

@@ -15,7 +15,7 @@ from queuekit.codec import BASE64, decode_bytes, encode_bytes, encode_json
 from queuekit.context import JobContext
 from queuekit.durations import checked_name
 from queuekit.errors import BadPayload, ConfigurationError
-from queuekit.options import Options
+from queuekit.options import BLOCKS, Options
 
 __all__ = ["Handler", "Registry"]
 
@@ -44,6 +44,8 @@ class Handler:
         if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
             message = f"the handler {name!r} is a generator, which would never run: leave out `yield`"
             raise ConfigurationError(message)
+        if options.settle == "transaction" and self.is_async:
+            raise ConfigurationError(f"{name!r}: {BLOCKS}")
         if options.executor == "process":
             _refuse_unimportable(name, fn, self.is_async)
 

@@ -19,6 +19,11 @@ from queuekit.ids import checked_id
 __all__ = ["NO_OPTIONS", "HandlerOptions", "JobOptions", "Options"]
 
 Delivery_ = Literal["at_least_once", "at_most_once"]
+Settle = Literal["batch", "sync", "transaction"]
+BLOCKS = (
+    'settle="transaction" takes a connection that blocks, and neither an event loop nor another process can use it: '
+    "register a plain function that runs in a thread"
+)
 MAX_UNIQUE_KEY = 65_536
 """Characters of a unique key: it is hashed before it is stored, so only good sense bounds it."""
 MAX_KEY = 512
@@ -42,7 +47,7 @@ class HandlerOptions(TypedDict, total=False):
     until: Literal["end", "start"] | None
     on_conflict: Literal["return", "raise", "replace"] | None
     delivery: Delivery_ | None
-    settle: Literal["batch", "sync"] | None
+    settle: Settle | None
     retain: Duration | None
     tags: Sequence[str] | None
     headers: Mapping[str, str] | None
@@ -69,7 +74,7 @@ class JobOptions(TypedDict, total=False):
     on_conflict: Literal["return", "raise", "replace"] | None
     id: str | UUID | None
     delivery: Delivery_ | None
-    settle: Literal["batch", "sync"] | None
+    settle: Settle | None
     retain: Duration | None
     tags: Sequence[str] | None
     headers: Mapping[str, str] | None
@@ -97,7 +102,7 @@ class Options(Struct, frozen=True, kw_only=True):
     on_conflict: Literal["return", "raise", "replace"] | None = None
     id: str | None = None
     delivery: Delivery_ | None = None
-    settle: Literal["batch", "sync"] | None = None
+    settle: Settle | None = None
     retain: float | None = None
     tags: tuple[str, ...] | None = None
     headers: dict[str, str] | None = None
@@ -152,6 +157,8 @@ class Options(Struct, frozen=True, kw_only=True):
                 f'delivery="at_most_once" never runs a job again, so retries={self.retries} is refused: use retries=0'
             )
             raise ConfigurationError(message)
+        if self.settle == "transaction" and self.executor == "process":
+            raise ConfigurationError(BLOCKS)
         if not self.unique and (self.until is not None or self.on_conflict is not None):
             name = "until" if self.until is not None else "on_conflict"
             message = f"{name} says nothing without unique_for or unique_key: set one of those as well"
@@ -252,7 +259,7 @@ _CHECKS: dict[str, Any] = {
     "on_conflict": _one_of("return", "raise", "replace"),
     "id": lambda name, value: {name: checked_id(value)},
     "delivery": _one_of("at_least_once", "at_most_once"),
-    "settle": _one_of("batch", "sync"),
+    "settle": _one_of("batch", "sync", "transaction"),
     "retain": lambda name, value: {name: seconds(name, value)},
     "tags": _tags,
     "headers": _headers,

@@ -6,9 +6,9 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, get_args, overload
 
+from queuekit.backendtime import BackendTime
 from queuekit.clock import Clock, SystemClock
 from queuekit.codec import Codec
 from queuekit.context import JobContext
@@ -28,6 +28,8 @@ from queuekit.options import HANDLER_OPTIONS, HandlerOptions, Options
 from queuekit.stats import Capabilities, Health, Stats
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from queuekit.coalesce import Coalescer
     from queuekit.worker.worker import Worker
 
@@ -123,6 +125,11 @@ class Queue:
             opened=self.open,
             prepare=self.prepare,
         )
+
+    @property
+    def backend_time(self) -> BackendTime:
+        """The wall clock that deadlines go by."""
+        return self._dispatcher.backend_time
 
     def swap_driver(self, driver: Driver, clock: Clock) -> Callable[[], None]:
         """Use another driver and clock from now on, and return what puts the old ones back: for tests of an application.
@@ -579,6 +586,8 @@ class Queue:
 
     def health(self, timeout: Duration = 5) -> Health:
         """Ask the backend for a sign of life; never raises and never takes longer than `timeout` seconds."""
+        from concurrent.futures import Future  # noqa: PLC0415 - what a worker never needs
+
         limit = seconds("timeout", timeout)
         answer: Future[None] = Future()
         thread = threading.Thread(target=_answer, args=(answer, self._touch), name="queuekit-health", daemon=True)

@@ -14,7 +14,7 @@ __all__ = ["Url"]
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """A parsed backend address: `scheme://user:password@host:port/path?options`."""
+    """A parsed backend address: `scheme://user:password@host:port,host:port/path?options`."""
 
     scheme: str
     host: str = ""
@@ -23,7 +23,8 @@ class Url:
     password: str | None = field(default=None, repr=False)
     path: str = ""
     """What stands behind `scheme://host` up to the query, percent-decoded, with its leading slash."""
-    netloc: str = field(default="", repr=False)
+    others: tuple[tuple[str, int | None], ...] = ()
+    """Further hosts and their ports, in the order given: more nodes of the same backend."""
     options: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -42,7 +43,7 @@ class Url:
         try:
             parts = urlsplit(text)
             pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-            port, host = parts.port, parts.hostname or ""
+            (host, port), *others = _hosts(parts.netloc.rpartition("@")[2])
         except ValueError as error:
             # The parser quotes what it took for a port, which is part of a password that has a slash in it.
             quoted = "@" in text and "out of range" not in str(error)
@@ -56,12 +57,19 @@ class Url:
             user=None if parts.username is None else unquote(parts.username),
             password=None if parts.password is None else unquote(parts.password),
             path=unquote(parts.path),
-            netloc=parts.netloc,
+            others=tuple(others),
             options=dict(pairs),
         )
 
-    def refuse_unknown(self, known: Mapping[str, object] | set[str]) -> None:
-        """Raise `ConfigurationError` for an option that is none of `known`, naming the nearest."""
+    @property
+    def hosts(self) -> tuple[tuple[str, int | None], ...]:
+        """All hosts with their ports, the first included."""
+        return ((self.host, self.port), *self.others)
+
+    def refuse_unknown(self, known: Mapping[str, object] | set[str], *, several_hosts: bool = False) -> None:
+        """Raise `ConfigurationError` for an option that is none of `known`, naming the nearest, and for hosts that nobody would ask."""
+        if self.others and not several_hosts:
+            raise ConfigurationError(f"{self.scheme}:// takes one host, and {self} names {len(self.hosts)}")
         for name in self.options:
             if name not in known:
                 near = difflib.get_close_matches(name, list(known), n=1)
@@ -73,8 +81,17 @@ class Url:
     def __str__(self) -> str:
         """Return the address without its password and option values."""
         user = "" if self.user is None else f"{self.user}:***@" if self.password is not None else f"{self.user}@"
-        port = "" if self.port is None else f":{self.port}"
-        return f"{self.scheme}://{user}{self.host}{port}{self.path}"
+        hosts = ",".join(host if port is None else f"{host}:{port}" for host, port in self.hosts)
+        return f"{self.scheme}://{user}{hosts}{self.path}"
+
+
+def _hosts(text: str) -> list[tuple[str, int | None]]:
+    """Take `host:port,host:port` apart; raises `ValueError`."""
+    places = text.split(",")
+    if len(places) > 1 and not all(places):
+        raise ValueError("there is a comma without a host beside it")
+    parts = [urlsplit(f"//{place}") for place in places]
+    return [(part.hostname or "", part.port) for part in parts]
 
 
 def _shown(text: str) -> str:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from queuekit_integration.servers import ContainerServer, Kind, Postgres, Redis
+from queuekit_integration.servers import ContainerServer, Kind, Postgres, RabbitMQ, Redis
 
-KINDS = {"redis": Redis, "valkey": lambda: Redis(program="valkey-server"), "postgres": Postgres}
-PUBLISHED = "redis-7.0=redis:7.0 redis-8.0=redis:8.0 valkey-8.1=valkey/valkey:8.1 postgres-15=postgres:15 postgres-17=postgres:17"
+KINDS = {"redis": Redis, "valkey": lambda: Redis(program="valkey-server"), "postgres": Postgres, "rabbitmq": RabbitMQ}
+PUBLISHED = "redis-7.0=redis:7.0 redis-8.0=redis:8.0 valkey-8.1=valkey/valkey:8.1 postgres-15=postgres:15 postgres-17=postgres:17 rabbitmq-4.0=rabbitmq:4.0"
 IMAGES = dict(pair.split("=", 1) for pair in os.environ.get("QUEUEKIT_TEST_IMAGES", PUBLISHED).split())
 
 

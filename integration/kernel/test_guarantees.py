@@ -31,12 +31,11 @@ def all_of(driver: str, outcome: str = "holds") -> list[Result]:
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    def call(verb: str, *results: Path) -> int:
-        paths = [str(path) for path in results]
-        monkeypatch.setattr(sys, "argv", ["guarantees", verb, "--docs", str(tmp_path), "--results", *paths])
+    def call(verb: str, *results: Path, complete: bool = False) -> int:
+        words = [*(["--complete"] if complete else []), "--results", *(str(path) for path in results)]
+        monkeypatch.setattr(sys, "argv", ["guarantees", verb, "--docs", str(tmp_path), *words])
         return program.main()
 
-    monkeypatch.delenv("CI", raising=False)
     return call
 
 
@@ -67,16 +66,22 @@ def test_a_difference_fails_and_is_shown(tmp_path, run, capsys):
     assert "✘" in shown
 
 
-def test_a_column_that_did_not_run_stays_as_committed_and_is_named(tmp_path, run, capsys, monkeypatch):
-    both = [*all_of("memory"), *all_of("redis", "refused")]
+def test_what_did_not_run_stays_as_committed_and_is_named(tmp_path, run, capsys):
+    both = [*all_of("memory"), *all_of("redis", "refused"), *all_of("sqlite")]
     assert run("generate", write(tmp_path / "both", *both)) == 0
-    only = write(tmp_path / "only", *all_of("memory"))
+    only = write(tmp_path / "only", *all_of("memory"), *all_of("sqlite")[3:])
     assert run("check", only) == 0
-    assert "column redis: no result" in capsys.readouterr().out
-    assert run("generate", only) == 0
-    assert '"redis": "refused"' in (tmp_path / "guarantees.json").read_text("utf-8")
-    monkeypatch.setenv("CI", "true")
-    assert run("check", only) == 1
+    said = capsys.readouterr().out
+    assert "column redis: it has no result" in said
+    assert "column sqlite: 3 scenarios have no result" in said
+    assert run("check", only, complete=True) == 1
+    assert run("check", tmp_path / "both", complete=True) == 0
+
+
+def test_a_page_says_nothing_that_its_results_do_not_say(tmp_path, run):
+    assert run("generate", write(tmp_path / "both", *all_of("memory"), *all_of("redis"))) == 0
+    assert run("generate", write(tmp_path / "only", *all_of("memory"))) == 0
+    assert "redis" not in (tmp_path / "guarantees.json").read_text("utf-8").partition("others")[0]
 
 
 def test_a_scenario_without_a_result_in_a_column_that_ran_is_shown_as_such(tmp_path, run):

@@ -85,9 +85,11 @@ def test_a_column_appears_with_its_drivers_distribution(monkeypatch: pytest.Monk
     assert harnesses.names() == ("memory",)
     with pytest.raises(LookupError, match="none of memory"):
         harness("sqlite")
-    schemes = [harnesses.SCHEMES.get(column, column) for column in OWN]
-    monkeypatch.setattr(harnesses, "available", lambda: dict.fromkeys(schemes))
+    every = {scheme for column in OWN for scheme in harnesses.schemes(column)}
+    monkeypatch.setattr(harnesses, "available", lambda: dict.fromkeys(every))
     assert harnesses.names() == tuple(OWN)
+    monkeypatch.setattr(harnesses, "available", lambda: {"memory": None, "sqlite": None, "amqp": None})
+    assert harnesses.names() == ("memory", "sqlite", "rabbitmq", "rabbitmq+sqlite"), "a pair needs both its halves"
 
 
 def test_faults_need_a_server() -> None:
@@ -122,7 +124,7 @@ def test_a_column_without_its_server_says_why() -> None:
 
 
 def test_own_drivers_have_every_feature_of_the_contract() -> None:
-    """memory and SQLite refuse nothing but what no embedded driver can do; nor do they have a bound on connections."""
+    """memory and SQLite refuse nothing but what no embedded driver can do; nor do they have a bound on connections, or a clock of their own."""
     from queuekit_integration.harness import cell  # noqa: PLC0415 - only here
 
     every = tuple({need for s in SCENARIOS.values() for need in s.needs} | {"server"} | set(REFUSALS))
@@ -135,10 +137,13 @@ def test_own_drivers_have_every_feature_of_the_contract() -> None:
             "pair",
             "processes",
             "server",
+            "server_clock",
+            "sessions",
             "transactional",
+            "transactional_settle",
         }
     with cell(SqliteHarness) as h:
-        assert set(h.lacks(every)) == {"connections", "keyspace", "pair", "server"}
+        assert set(h.lacks(every)) == {"connections", "keyspace", "pair", "server", "server_clock", "sessions"}
 
 
 def test_an_unmet_need_runs_its_refusal() -> None:

@@ -6,6 +6,7 @@ Every handler notes its start before anything else, with one unbuffered write, s
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -121,6 +122,28 @@ def flaky(ctx: JobContext) -> None:
     if ctx.attempt == 1:
         message = "the first attempt always fails"
         raise RuntimeError(message)
+
+
+def own(ctx: JobContext, database: tuple[str, str], table: str, die: str) -> None:
+    """Write and complete the job in one transaction; the first attempt dies before or after its commit."""
+    note("start", ctx)
+    module, address = database
+    connection = importlib.import_module(module).connect(address)
+    connection.execute(f"INSERT INTO {table} VALUES ({ctx.attempt})")
+    ctx.complete(connection=connection)
+    if die == "before" and ctx.attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    connection.commit()
+    if die == "after" and ctx.attempt == 1:
+        recorder.settle(
+            "ok", ctx.id, token=int(ctx.fence), outcome="done", attempt=ctx.attempt
+        )  # nobody else can say so
+        os.kill(os.getpid(), signal.SIGKILL)
+    connection.close()
+
+
+if queue.supports("transactional_settle"):  # others refuse such a handler
+    queue.register("own", own, settle="transaction")
 
 
 @queue.job(name="eat", retries=0)

@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +22,7 @@ import queuekit
 from queuekit import Job, Queue, UnsupportedError
 from queuekit.contract import Store
 from queuekit.errors import ConfigurationError
-from queuekit_integration.expectations import Gap, Weaker
+from queuekit_integration.expectations import Gap, Stronger, Weaker
 from queuekit_integration.harness import Harness, cell
 from queuekit_integration.registry import Scenario
 from queuekit_integration.servers import CannotCauseError
@@ -75,7 +76,8 @@ def _commit() -> str:
 def run(cell_: Cell) -> str:
     """Run the scenario, or assert what its column says of it; return the verdict.
 
-    That is "holds", "refused", "no_server", "no_file" or "no_keyspace", or the text of the column's own expectation: "weaker: …", "gap: …".
+    That is "holds", "refused", "no_server", "no_file", "no_keyspace", "no_sessions" or "no_clock", or the text of the column's own expectation: "weaker: …",
+    "stronger: …", "gap: …".
     Raises `NotRunError` where the server or a fault cannot be had here.
     """
     if reason := cell_.harness.unavailable():
@@ -84,6 +86,9 @@ def run(cell_: Cell) -> str:
         case Weaker() as weaker:
             _show_weaker(cell_, weaker)
             return str(weaker)
+        case Stronger() as stronger:
+            _show_stronger(cell_, stronger)
+            return str(stronger)
         case Gap() as gap:
             _show_failure(cell_, f"{gap} is closed: remove it from the expectations")
             return str(gap)
@@ -102,6 +107,14 @@ def _show_weaker(cell_: Cell, weaker: Weaker) -> None:
         f"the column promises less in {cell_.scenario.id}, and there is nothing to promise: {verdict}"
     )
     assert seen == allowed, f"never seen, so not to be allowed: {', '.join(sorted(allowed - seen))}"
+
+
+def _show_stronger(cell_: Cell, stronger: Stronger) -> None:
+    """Run what shows the stronger sentence, and that the scenario waits for something else."""
+    _show_failure(cell_, f"the promise itself holds, so {str(stronger)!r} is to be removed from the expectations")
+    shown = dataclasses.replace(cell_, scenario=dataclasses.replace(cell_.scenario, body=stronger.shown_by))
+    verdict = _hold(shown)
+    assert verdict == "holds", f"the column promises more in {cell_.scenario.id}, and nothing could show it: {verdict}"
 
 
 def _show_failure(cell_: Cell, otherwise: str) -> None:
@@ -129,6 +142,12 @@ def _hold(cell_: Cell, *, allowed: frozenset[str] = frozenset(), seen: set[str] 
         if "keyspace" in missing:
             _has_no_keyspace(harness)
             return "no_keyspace"
+        if "sessions" in missing:
+            _has_no_sessions(harness)
+            return "no_sessions"
+        if "server_clock" in missing:
+            _has_no_clock(harness)
+            return "no_clock"
         if missing:
             return _say_less(harness, missing)
         _can_cause(harness, cell_.scenario)
@@ -186,6 +205,13 @@ def _has_no_file(harness: Harness) -> None:
     assert not opened, f"{harness.name} has no file in its harness, and opened {', '.join(sorted(opened))}"
 
 
+def _has_no_clock(harness: Harness) -> None:
+    """Assert that this driver claims no clock but this machine's: `doctor` has none to compare with."""
+    with contextlib.closing(harness.queue()) as queue:
+        settings = [finding.setting for finding in queue.doctor()]
+    assert "clock" not in settings, f"{harness.name} has a clock of its own, and no feature says so"
+
+
 def _has_no_keyspace(harness: Harness) -> None:
     """Assert that faults of a key-value server cannot reach this driver: its native client knows no such commands."""
     driver: Any = harness.driver()
@@ -195,20 +221,29 @@ def _has_no_keyspace(harness: Harness) -> None:
     )
 
 
+def _has_no_sessions(harness: Harness) -> None:
+    """Assert that faults of a SQL server's sessions cannot reach this driver: its native client has no such sessions."""
+    driver: Any = harness.driver()
+    native = driver.native() if hasattr(driver, "native") else None
+    assert not hasattr(native, "pgconn"), (
+        f"{harness.name} has no sessions in its harness, and {native!r} has a session of PostgreSQL"
+    )
+
+
 def _sockets() -> set[str]:
     return {target for target in _opened() if target.startswith("socket:")}
 
 
-def _files() -> set[str]:
-    return {target for target in _opened() if Path(target).is_file()}
+def _files() -> Counter[str]:
+    return Counter(target for target in _opened() if Path(target).is_file())
 
 
-def _opened() -> set[str]:
-    """Return what this process has open."""
-    found = set()
+def _opened() -> list[str]:
+    """Return what this process has open, each as often as it has."""
+    found = []
     for entry in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # closed meanwhile
-            found.add(str(entry.readlink()))
+            found.append(str(entry.readlink()))
     return found
 
 
@@ -301,7 +336,9 @@ REFUSALS: dict[str, Callable[[Harness], None]] = {
     "registry": lambda h: _refuses(h, "registry", lambda q: q.workers()),
     "store": _required("store"),
     "transactional": lambda h: _refuses(h, "transactional", lambda q: q.dispatch(Job("t"), connection=object())),
+    "transactional_settle": lambda h: _refuses(h, "transactional_settle", _job(settle="transaction")),
     "unique": lambda h: _refuses(h, "unique", _job(unique_for=5)),
+    "window": lambda h: _refuses(h, "unique", _job(unique_for=300)),
 }
 """What a driver without a need must say. Needs without an entry (fencing, leases by time, order, unique ids) cannot be asked
 for through the API; a column that lacks one of those has a weaker sentence for it in `Harness.without`."""

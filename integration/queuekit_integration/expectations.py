@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from queuekit_integration.harness import Harness
 
-__all__ = ["GRAVE", "Expectation", "Gap", "Weaker"]
+__all__ = ["GRAVE", "Expectation", "Gap", "Stronger", "Weaker"]
 
 GRAVE = frozenset({"lost", "stale_settle_accepted", "double_terminal"})
 """Anomalies that no column may allow by itself: a decision record names each column and scenario that does."""
@@ -46,6 +46,18 @@ class Weaker:
 
 
 @dataclass(frozen=True)
+class Stronger:
+    """More than a scenario supposes: what it does to the backend does not have the effect that it waits for, so it must fail."""
+
+    sentence: str
+    shown_by: Callable[[Harness], None]
+    """Asserts the sentence."""
+
+    def __str__(self) -> str:
+        return f"stronger: {self.sentence}"
+
+
+@dataclass(frozen=True)
 class Gap:
     """A promise that should hold and does not yet: the scenario is run, and must fail until somebody closes the gap."""
 
@@ -60,4 +72,4 @@ class Gap:
         return f"gap: {self.reason} (since {self.since})"
 
 
-Expectation: TypeAlias = Weaker | Gap
+Expectation: TypeAlias = Weaker | Stronger | Gap

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import logging
 import os
@@ -33,6 +34,7 @@ from queuekit_integration.history import Recorder, Watcher, lease_in_time, read_
 from queuekit_integration.keyspace import Keyspace
 from queuekit_integration.load import Load
 from queuekit_integration.servers import CannotCauseError, Fault, Server
+from queuekit_integration.sessions import Sessions
 
 __all__ = ["Harness", "WorkerProcess", "logged", "wait_until"]
 
@@ -159,7 +161,7 @@ class Harness:
         """The server that the driver speaks to, running when first asked for; None for a driver without one."""
         return None
 
-    def store_url(self) -> str | None:
+    def store_url(self, *, through: Proxy | None = None) -> str | None:  # noqa: ARG002 - for who has a store
         """Return the address of the store that the driver is paired with; None for a driver alone."""
         return None
 
@@ -192,12 +194,42 @@ class Harness:
         """What can be done to a server whose data are keys; None for any other backend."""
         return None
 
-    def database(self) -> Any:
-        """Open the application's own connection to the driver's database: with `execute`, `commit`, `rollback`, `close`.
+    @property
+    def sessions(self) -> Sessions | None:
+        """What can be done to the sessions of a SQL server's clients; None for any other backend."""
+        return None
 
-        Needed where the driver sends in the caller's transaction.
+    @property
+    def database_at(self) -> tuple[str, str]:
+        """Where an application finds the driver's database: a module, and what its `connect` takes.
+
+        Needed where the driver sends or settles in the caller's transaction. What `connect` returns begins a transaction by
+        itself, and has `execute`, `commit`, `rollback` and `close`.
         """
         raise NotImplementedError
+
+    def database(self) -> Any:
+        """Open the application's own connection to the driver's database."""
+        module, address = self.database_at
+        return importlib.import_module(module).connect(address)
+
+    @contextlib.contextmanager
+    def application(self) -> Iterator[tuple[Any, str]]:
+        """Open the application's own connection, with a table of its own; give both."""
+        connection, table = self.database(), f'"orders {self.namespace}"'
+        connection.execute(f"CREATE TABLE {table} (number INTEGER)")
+        connection.commit()
+        try:
+            yield connection, table
+        finally:
+            connection.rollback()
+            connection.execute(f"DROP TABLE {table}")
+            connection.commit()
+            connection.close()
+
+    def native(self, driver: Any) -> Any:
+        """Return the native client of an open driver's backend; of a pair, the store's."""
+        return driver.native()
 
     def troubles(self) -> Generator[tuple[str, Callable[[], object], type[DriverError]]]:
         """Bring about native errors, one after the other; yield its name, a call that meets it, and what that must raise.
@@ -228,6 +260,9 @@ class Harness:
         facts = {
             "fenced": limits.fenced,
             "lease": limits.lease_by == "time",
+            # Where a lease ends with its connection, jobs are pushed ahead of need, and an acknowledgement has no answer.
+            "lasting": limits.lease_by == "time",
+            "steady_order": limits.lease_by == "time",
             "unique_ids": limits.unique_ids,
             "processes": limits.shared,
             "order": limits.ordered,
@@ -235,7 +270,9 @@ class Harness:
             "server": self.server is not None,
             "file": self.file is not None,
             "keyspace": self.keyspace is not None,
+            "sessions": self.sessions is not None,
             "connections": limits.connections is not None,
+            "window": limits.unique_window is not None or "unique" in features_of(driver),
             "pair": self.store_url() is not None,
         }
         have = features_of(driver) | {name for name, holds in facts.items() if holds}
@@ -336,7 +373,13 @@ class Harness:
         environment = {
             **os.environ,
             "QUEUEKIT_APP": json.dumps(
-                {"url": address, "store": self.store_url(), "namespace": self.namespace, "name": name, **settings}
+                {
+                    "url": address,
+                    "store": self.store_url(through=through),
+                    "namespace": self.namespace,
+                    "name": name,
+                    **settings,
+                }
             ),
             "QUEUEKIT_HISTORY": str(self.folder),
             "PYTHONDEVMODE": "",

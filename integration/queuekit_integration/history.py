@@ -197,7 +197,9 @@ class Watcher:
                 self._recorder.lease_lost(job, token=token, attempt=event.attempt)
             case "settled" | "settle_lost":
                 outcome = self._outcomes.pop((job, token), "released")
-                answer: Kind = "ok" if event.kind == "settled" else "fail"
+                # Where a lease ends with its connection, a lost settlement is one whose answer did not come: it may have counted.
+                lost: Kind = "fail" if self._lease else "info"
+                answer: Kind = "ok" if event.kind == "settled" else lost
                 self._recorder.settle(answer, job, token=token, outcome=outcome, attempt=event.attempt)
             case kind if kind in OUTCOMES:
                 self._outcomes[job, token] = OUTCOMES[kind]

@@ -22,8 +22,9 @@ PAUSE = 0.02
 class Load:
     """Dispatches `count` jobs, one by one, each until it was accepted.
 
-    After an ambiguous answer it dispatches the same id again, until it is accepted: one job, wherever ids are unique. After
-    a definite failure, and no ambiguous one before it, it takes another id, so that a job that was stored all the same shows in the history as one that ran after its failure.
+    After an ambiguous answer it dispatches the same id again, until it is accepted: one job, where ids are unique; elsewhere it takes another id, and the
+    history knows of the first that it may run or not. After a definite failure, and no ambiguous one before it, it takes another id, so that a job that was
+    stored all the same shows in the history as one that ran after its failure.
     """
 
     def __init__(
@@ -72,8 +73,9 @@ class Load:
             try:
                 self._queue.dispatch(Job.of(job.type, job.payload, options))
             except AmbiguousDispatch as error:
-                unsure = True
                 self._failed("info", id, error)
+                unsure = self._queue.driver.limits.unique_ids
+                id = id if unsure else new_id()
             except (DriverUnavailable, DispatchTimeout) as error:
                 self._failed("info" if unsure else "fail", id, error)
                 id = id if unsure else new_id()

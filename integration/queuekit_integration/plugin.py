@@ -72,9 +72,12 @@ def refuse_unknown_expectations(kind: type[Harness]) -> None:
 
 @pytest.fixture
 def queuekit_results(request: pytest.FixtureRequest) -> Path | None:
-    """Where results go."""
+    """Where results go; its folder is made."""
     path = request.config.getoption("--queuekit-results")
-    return None if path is None else Path(path)
+    if path is None:
+        return None
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return Path(path)
 
 
 def run_cell(cell: Cell, results: Path | None) -> None:

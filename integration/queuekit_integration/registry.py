@@ -55,6 +55,7 @@ NEEDS = frozenset(
         "file",
         "key",
         "keyspace",
+        "lasting",
         "lease",
         "migrate",
         "order",
@@ -67,11 +68,16 @@ NEEDS = frozenset(
         "records",
         "registry",
         "server",
+        "server_clock",
+        "sessions",
+        "steady_order",
         "store",
         "transactional",
+        "transactional_settle",
         "unique",
         "unique_ids",
         "virtual_time",
+        "window",
     }
 )
 

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from typing import Any
 
-from queuekit.contract import Delivery, Released
+from queuekit import Job
+from queuekit.contract import AmbiguousSend, Delivery, DispatchTimeout, DriverUnavailable, Released
 from queuekit_integration.harness import Harness, wait_until
 
-__all__ = ["delays_follow_the_wall_clock", "ids_are_not_unique", "order_may_break", "time_is_real"]
+__all__ = [
+    "a_slow_job_may_be_overtaken",
+    "an_open_transaction_holds_the_file",
+    "an_unanswered_dispatch_waits_for_its_ticket",
+    "delays_follow_the_wall_clock",
+    "foreign_text_is_kept",
+    "ids_are_not_unique",
+    "in_order_beside_a_slow_job",
+    "order_may_break",
+    "the_oldest_age_is_unknown",
+    "time_is_real",
+]
+
+SLOW = 20
+"""The number of the slow job: the worker's first claims are over by then."""
 
 
 def delays_follow_the_wall_clock(h: Harness) -> None:
@@ -45,6 +62,98 @@ def order_may_break(h: Harness) -> None:
     driver.send([h.message("second")])
     driver.settle([Released(delivery)])
     assert [h.claim_one(driver).message.body for _ in range(2)] == ["second", "first"]
+
+
+def in_order_beside_a_slow_job(h: Harness) -> bool:
+    """Let one worker with one slot run 200 jobs, one of which takes more than a second; return whether they ran in order."""
+    queue = h.queue()
+    order: list[int] = []
+
+    def run(payload: int) -> None:
+        order.append(payload)
+        if payload == SLOW:
+            time.sleep(1.3)
+
+    queue.register("slow-one", run)
+    queue.dispatch_many(Job("slow-one", number) for number in range(200))
+    worker = queue.worker(concurrency=1).start()
+    wait_until(lambda: len(order) >= 200, "every job to run", seconds=20)
+    worker.stop(10)
+    assert sorted(order) == list(range(200)), "a job was lost, or ran twice"
+    return order == list(range(200))
+
+
+def a_slow_job_may_be_overtaken(h: Harness) -> None:
+    """Run jobs beside a slow one until those behind it lose their order; all of them run, and once."""
+    assert not all(in_order_beside_a_slow_job(h) for _ in range(10)), "the order held ten times: is it kept now?"
+
+
+def the_oldest_age_is_unknown(h: Harness) -> None:
+    """Show what is told of waiting jobs: how many there are."""
+    driver: Any = h.driver()
+    driver.send([h.message()])
+    h.advance(0.2)
+    [counts] = driver.count(["default"])
+    assert (counts.pending, counts.oldest_ready_age) == (1, None)
+
+
+def an_open_transaction_holds_the_file(h: Harness) -> None:
+    """Leave a writing transaction open on the store's file: nobody else writes meanwhile, and a dispatch ends with its patience."""
+    queue = h.queue()
+    queue.open()
+    connection = h.database()
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        queue.dispatch(Job("t"), timeout=0.3)
+    except DispatchTimeout:
+        pass
+    else:
+        raise AssertionError("somebody else wrote")
+    connection.rollback()
+    connection.close()
+    queue.dispatch(Job("t"))
+    assert queue.stats().pending == 1
+
+
+def an_unanswered_dispatch_waits_for_its_ticket(h: Harness) -> None:
+    """Lose the store's answers to a dispatch: what was stored has no ticket, and runs once it is dispatched again under its id."""
+    direct: Any = h.driver(virtual=False)
+    stored = 0
+    for number in range(12):
+        proxy = h.proxy()
+        late = h.driver(virtual=False, through=proxy)
+        late.claim(["nothing"], limit=1, lease=1.0)
+        queue = f"q{number}"
+        message = h.message(queue=queue)
+        proxy.lose_reply(skip=number)
+        with contextlib.suppress(AmbiguousSend, DriverUnavailable):
+            late.send([message])
+        hit = bool(proxy.fired)
+        proxy.heal()
+        if not hit:
+            break
+        if direct.get([message.id]) != [None]:
+            stored += 1
+            assert direct.claim([queue], limit=5, lease=30) == [], "it has a ticket already"
+        late.send([message])
+        assert len(direct.claim([queue], limit=5, lease=30)) == 1, "dispatched again, and it is not one job"
+    assert stored, "no dispatch was applied without its client knowing"
+
+
+def foreign_text_is_kept(h: Harness) -> None:
+    """Show what becomes of a foreign text that the service takes: parked with its reason, untouched."""
+    queue = h.queue()
+    queue.register("fine", lambda: "fine")
+    queue.open()
+    garbage = "no envelope, und kein \u00dcmschlag"
+    h.write_garbage(garbage.encode())
+    queue.start_workers(1)
+    assert queue.dispatch(Job("fine")).result(20) == "fine"
+    [dead] = wait_until(lambda: queue.jobs(state="failed"), "the foreign text to be parked")
+    assert dead.reason == "undecodable"
+    driver: Any = queue.driver
+    [kept] = driver.get([dead.id])
+    assert kept.body == garbage
 
 
 def time_is_real(h: Harness) -> None:

@@ -8,6 +8,7 @@ other end closes, its parent is dead, and the child leaves at once.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import itertools
 import logging
 import os
@@ -66,6 +67,8 @@ class Child:
                 queue, worker = self._load()
             except (ConfigurationError, DriverRejected) as error:
                 return self._refused(error)
+            gc.collect()
+            gc.freeze()  # what was imported lives as long as the process: no collection looks at it again while a job waits
             worker.start()
             return self._leave(queue, worker, self._until_over(worker))
 

@@ -460,6 +460,7 @@ class Broker:
                 while shelf and count < limit and self._is_past(shelf[0], older_than, now, wall):
                     count += self._forget_first(shelf)
             self._finished = {place: shelf for place, shelf in self._finished.items() if shelf}
+            self._rates = {key: gate for key, gate in self._rates.items() if gate.waiting or gate.until > now}
             self._tidy()
             return count
 

@@ -117,10 +117,12 @@ class ConcurrencyGate:
 class RateGate:
     """The newest grants of one rate key: a sliding window, so no window of one period ever holds more than the limit."""
 
-    __slots__ = ("grants", "waiting")
+    __slots__ = ("grants", "until", "waiting")
 
     def __init__(self) -> None:
         self.grants: deque[float] = deque()
+        self.until = 0.0
+        """When the last grant has left its window."""
         self.waiting = 0
         """How many jobs are held; they are spread over the coming periods so that they do not all wake at once."""
 
@@ -131,6 +133,7 @@ class RateGate:
             grants.popleft()
         if len(grants) < limit:
             grants.append(now)
+            self.until = max(self.until, now + period)
             return None
         again = grants[0] + period * (1 + self.waiting // limit)
         self.waiting += 1

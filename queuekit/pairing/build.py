@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, cast
 
 from queuekit.contract import (
@@ -11,9 +12,11 @@ from queuekit.contract import (
     Driver,
     Message,
     Migrate,
+    Outcome,
     Receipt,
     Store,
     TransactionalSend,
+    TransactionalSettle,
 )
 from queuekit.pairing.paired import Engine, Paired
 from queuekit.pairing.relay import INTERVAL, WITHIN
@@ -29,6 +32,14 @@ class _Transactional(Paired):
         return cast("TransactionalSend", self._store).send_in(connection, messages)
 
 
+class _Completing(Paired):
+    """A pair whose store settles in the caller's own transaction."""
+
+    def settle_in(self, connection: Any, outcomes: Sequence[Outcome]) -> None:
+        """Settle in the store as part of the caller's transaction; what that frees is published in its turn."""
+        cast("TransactionalSettle", self._store).settle_in(connection, outcomes)
+
+
 class _Migrating(Paired):
     """A pair whose store has a schema."""
 
@@ -39,10 +50,6 @@ class _Migrating(Paired):
     def migrate(self) -> list[str]:
         """Apply the store's steps."""
         return cast("Migrate", self._store).migrate()
-
-
-class _Both(_Transactional, _Migrating):
-    """A pair whose store has both."""
 
 
 def pair(
@@ -70,10 +77,17 @@ def pair(
 
 def kind_for(store: Driver) -> type[Paired]:
     """Return the class that has the features of this store."""
-    kinds: dict[tuple[bool, bool], type[Paired]] = {
-        (False, False): Paired,
-        (True, False): _Transactional,
-        (False, True): _Migrating,
-        (True, True): _Both,
-    }
-    return kinds[isinstance(store, TransactionalSend), isinstance(store, Migrate)]
+    return _with(tuple(part for feature, part in _PARTS if isinstance(store, feature)))
+
+
+_PARTS: tuple[tuple[Any, type[Paired]], ...] = (
+    (TransactionalSend, _Transactional),
+    (TransactionalSettle, _Completing),
+    (Migrate, _Migrating),
+)
+"""Features that a pair has where its store has them."""
+
+
+@cache
+def _with(parts: tuple[type[Paired], ...]) -> type[Paired]:
+    return type("Pair", parts, {}) if parts else Paired

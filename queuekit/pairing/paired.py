@@ -16,7 +16,7 @@ So the ticket is acknowledged early, the store's lease protects the job, and no 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -55,6 +55,7 @@ from queuekit.contract import (
     Wakeup,
     WorkerInfo,
 )
+from queuekit.pairing.acknowledging import Acknowledging
 from queuekit.pairing.relay import INTERVAL, WITHIN, Relay
 from queuekit.pairing.tickets import foreign, is_ticket
 
@@ -81,6 +82,7 @@ class Paired:
         self._store = store
         self._clock = clock
         self._relay = Relay(transport, store, clock=clock, interval=interval, within=within)
+        self._acknowledging = Acknowledging(transport)
         self._within = within
         self.limits = merged(transport.limits, store.limits, interval)
 
@@ -95,6 +97,7 @@ class Paired:
         """Close both, the transport first; idempotent."""
         try:
             self._relay.close()
+            self._acknowledging.close()
         finally:
             self._transport.close()
             self._store.close()
@@ -129,31 +132,36 @@ class Paired:
         wait: float = 0.0,
         wakeup: Wakeup | None = None,
     ) -> list[Delivery]:
-        """Lend the jobs whose tickets arrive; see the contract."""
+        """Lend the jobs whose tickets arrive; see the contract.
+
+        One that waits takes what the transport has at that moment: more arrives while that is being worked off. Between lending
+        and returning it asks the transport nothing, for it may take long to answer, and nobody renews these leases yet; and
+        what became due is published by a thread.
+        """
+        places = limit if free is None else free
+        if wait <= 0:
+            self._relay.turn(recover=recover)
+            return self._collect(queues, limit, lease, places, recover)
         flag = wakeup or Wakeup()
         end = self._clock.monotonic() + wait
-        places = limit if free is None else free
-        self._relay.turn(recover=recover)
-        if wait <= 0:
-            return self._collect([], queues, limit, lease, places, recover)
-        with self._relay.awake():
+        self._acknowledging.catch_up()
+        with self._relay.awake(recover=recover):
             while True:
                 left = max(0.0, end - self._clock.monotonic())
                 carried = self._carry(queues, limit, wait=left, wakeup=flag)
-                lent = self._lend(carried, lease=lease, free=places, recover=recover)
-                if lent:
-                    return self._collect(lent, queues, limit, lease, places, recover)
-                if not carried and (flag.is_set() or self._clock.monotonic() >= end):
-                    return []
+                lent = self._lend(carried, lease=lease, free=places, recover=recover, let_go=self._acknowledging.soon)
+                if lent or (not carried and (flag.is_set() or self._clock.monotonic() >= end)):
+                    return lent
+                self._relay.raise_trouble()
 
-    def _collect(
-        self, found: list[Delivery], queues: Sequence[str], limit: int, lease: float, free: int, recover: bool
-    ) -> list[Delivery]:
-        """Lend what else the transport has at this moment, in pieces of the size that it takes; trouble ends it early."""
+    def _collect(self, queues: Sequence[str], limit: int, lease: float, free: int, recover: bool) -> list[Delivery]:
+        """Lend what the transport has at this moment, in pieces of the size that it takes; trouble after the first ends it early."""
+        found: list[Delivery] = []
         while len(found) < limit:
             try:
                 carried = self._carry(queues, limit - len(found), wait=0.0, wakeup=None)
-                found += self._lend(carried, lease=lease, free=max(0, free - len(found)), recover=recover)
+                left = max(0, free - len(found))
+                found += self._lend(carried, lease=lease, free=left, recover=recover, let_go=self._acknowledging.now)
             except DriverError as error:
                 if not found:
                     raise
@@ -180,7 +188,15 @@ class Paired:
 
     # --------------------------------------------------------------------------------------------- tickets to jobs
 
-    def _lend(self, carried: Sequence[Delivery], *, lease: float, free: int, recover: bool) -> list[Delivery]:
+    def _lend(
+        self,
+        carried: Sequence[Delivery],
+        *,
+        lease: float,
+        free: int,
+        recover: bool,
+        let_go: Callable[[Sequence[Outcome]], None],
+    ) -> list[Delivery]:
         if not carried:
             return []
         try:
@@ -188,9 +204,9 @@ class Paired:
             ids = [ticket.message.id for ticket in carried]
             answers = self._store.lend(ids, lease=lease, free=free, recover=recover)
         except DriverError:
-            self._acknowledge([Released(ticket) for ticket in carried])
+            self._acknowledging.now([Released(ticket) for ticket in carried])
             raise
-        self._acknowledge([Done(ticket) for ticket in carried])
+        let_go([Done(ticket) for ticket in carried])
         return self._in_turn(carried, answers)
 
     def _adopt(self, carried: Sequence[Delivery]) -> None:
@@ -198,15 +214,6 @@ class Paired:
         strange = [foreign(ticket.message) for ticket in carried if not is_ticket(ticket.message)]
         if strange:
             self._store.admit(strange, publish_within=self._within)
-
-    def _acknowledge(self, outcomes: Sequence[Outcome]) -> None:
-        """Let go of tickets. One that comes back finds its job leased or finished, and is dropped then."""
-        try:
-            self._transport.settle(outcomes)
-        except DriverError as error:
-            _log.warning(
-                "%d tickets were not acknowledged, and will be dropped when they return: %s", len(outcomes), error
-            )
 
     def _in_turn(self, carried: Sequence[Delivery], answers: Sequence[Delivery | State | None]) -> list[Delivery]:
         """Return what was lent; a job whose priority was lowered since its ticket was written waits for the newer ticket."""
@@ -320,11 +327,17 @@ def merged(transport: Limits, store: Limits, interval: float) -> Limits:
 
 
 def to_publish(messages: Sequence[Message], receipts: Sequence[Receipt], now: float) -> list[Message]:
-    """Return what is due of the jobs that are new or have another message's options, under the ids that they have."""
+    """Return what is due of the jobs that are new or have another message's options, under the ids that they have.
+
+    And of those that were sent before, under the same id: their sender does not know what became of the first attempt, which may
+    have ended before its ticket left.
+    """
     return [
-        message if receipt.created else msgspec.structs.replace(message, id=receipt.id)
+        message if receipt.id == message.id else msgspec.structs.replace(message, id=receipt.id)
         for message, receipt in zip(messages, receipts, strict=True)
-        if (receipt.created or receipt.replaced) and message.delay <= 0 and (message.at is None or message.at <= now)
+        if (receipt.replaced or receipt.id == message.id)
+        and message.delay <= 0
+        and (message.at is None or message.at <= now)
     ]
 
 

@@ -56,7 +56,6 @@ class Relay:
         self._lock = threading.Lock()
         self._published: list[str] = []
         self._noted_at = clock.monotonic()
-        self._next = float("-inf")
         self._wakeup = Wakeup()
         self._thread: threading.Thread | None = None
         self._waiting = 0
@@ -64,6 +63,7 @@ class Relay:
         self._recover = True
         self._closed = False
         self._failing = False
+        self._trouble: DriverError | None = None
 
     # ------------------------------------------------------------------------------------------------ publishing
 
@@ -72,7 +72,8 @@ class Relay:
 
         Blocks for the transport's time limit at most. Returns whether all are on the transport.
         """
-        for piece in chunks([ticket(message) for message in messages], self._transport.limits.batch):
+        limits = self._transport.limits
+        for piece in chunks([ticket(message, priorities=limits.priorities) for message in messages], limits.batch):
             try:
                 self._transport.send(piece, patience=patience)
             except PartialSend as error:
@@ -120,29 +121,22 @@ class Relay:
 
     def soon(self) -> None:
         """Look into the outbox at the next opportunity: something may have become ready."""
-        self._next = float("-inf")
         self._wakeup.set()
 
     def turn(self, *, recover: bool = True) -> None:
-        """Look into the outbox if it is time to. Raises `DriverUnavailable` when the store does not answer."""
-        self._recover = recover
-        now = self._clock.monotonic()
-        if now < self._next:
-            return
-        self._next = now + self._interval
+        """Look into the outbox, and publish one batch of it: who waits for this waits for no more.
+
+        Raises `DriverUnavailable` when the store does not answer.
+        """
         self._note(at_least=1)
-        while True:
-            due = self._store.outbox(limit=BATCH, again_after=self._within, recover=recover)
-            if not due:
-                return
-            if not self.publish(due):
-                return
-            if len(due) < BATCH:
-                return
+        due = self._store.outbox(limit=BATCH, again_after=self._within, recover=recover)
+        if due and self.publish(due) and len(due) == BATCH:
+            self.soon()
 
     @contextmanager
-    def awake(self) -> Iterator[None]:
+    def awake(self, *, recover: bool) -> Iterator[None]:
         """Sweep from a thread of its own while a claim waits on the transport; the thread outlives it a little."""
+        self._recover = recover
         with self._lock:
             self._waiting += 1
             lives = self._thread is not None and self._thread.is_alive()  # a fork leaves threads behind
@@ -163,7 +157,14 @@ class Relay:
                 self.turn(recover=self._recover)
             except DriverError as error:
                 self._failed(error)
+                self._trouble = error
             self._clock.wait(self._wakeup, self._interval)
+
+    def raise_trouble(self) -> None:
+        """Raise what the store answered to the thread since somebody asked; who waits for the transport alone never learns of it."""
+        trouble, self._trouble = self._trouble, None
+        if trouble is not None:
+            raise trouble
 
     def _needed(self) -> bool:
         """Whether the thread goes on; when not, the next claim that waits starts another."""

@@ -14,9 +14,10 @@ TICKET = '{"queuekit":"ticket"}'
 """The body of every ticket. Whatever else arrives was written by somebody else."""
 
 
-def ticket(message: Message) -> Message:
-    """Return what the transport carries for a job: its id, queue, type and priority, due now."""
-    return Message(message.id, message.queue, message.type, TICKET, priority=message.priority, retain=0.0)
+def ticket(message: Message, *, priorities: bool) -> Message:
+    """Return what the transport carries for a job: its id, queue and type, due now, and its priority where the transport has any."""
+    plain = Message(message.id, message.queue, message.type, TICKET, retain=0.0)
+    return msgspec.structs.replace(plain, priority=message.priority) if priorities else plain
 
 
 def is_ticket(message: Message) -> bool:

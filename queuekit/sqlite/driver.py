@@ -16,6 +16,7 @@ from queuekit.contract import (
     Delivery,
     Extension,
     Finding,
+    LeaseLost,
     Limits,
     Message,
     Outcome,
@@ -35,11 +36,11 @@ from queuekit.contract import (
 )
 from queuekit.sqlite import diagnosis, schema
 from queuekit.sqlite.errors import sqlite_errors
-from queuekit.sqlite.lending import Finishing, Lending, listed
+from queuekit.sqlite.lending import Finishing, Lending
 from queuekit.sqlite.records import message_of, record_of
 from queuekit.sqlite.sending import Sending
 from queuekit.sqlite.settling import Settling
-from queuekit.sqlite.statements import Statements
+from queuekit.sqlite.statements import Statements, listed
 from queuekit.sqlite.writer import Writer
 
 T = TypeVar("T")
@@ -159,17 +160,31 @@ class SqliteDriver:
 
     def send_in(self, connection: Any, messages: Sequence[Message]) -> list[Receipt]:
         """Store messages through the caller's own connection to the same file; see the contract."""
+        with sqlite_errors(self.path, doing="sending in the caller's transaction"):
+            self._join(connection)
+            return self._sending.send_unique(connection, messages, self._clock.time())
+
+    def settle_in(self, connection: Any, outcomes: Sequence[Outcome]) -> None:
+        """Settle through the caller's own connection to the same file; see the contract."""
+        with sqlite_errors(self.path, doing="settling in the caller's transaction"):
+            self._join(connection)
+            answers = self._settling.settle(connection, outcomes, self._clock.time())
+            if set(answers) != {"applied"}:
+                connection.rollback()
+                message = "the lease is not this attempt's any more, so its transaction was rolled back"
+                raise LeaseLost(message)
+
+    def _join(self, connection: Any) -> None:
+        """Take part in the transaction of a connection, which must be to this file."""
         if not isinstance(connection, sqlite3.Connection):
             message = f"connection={type(connection).__name__} is refused: give a sqlite3.Connection to {self.path}"
             raise ConfigurationError(message)
-        with sqlite_errors(self.path, doing="sending in the caller's transaction"):
-            files = [row[2] for row in connection.execute("PRAGMA database_list")]
-            if not files or not files[0] or Path(files[0]).resolve() != Path(self.path).resolve():
-                message = f"the connection is to {files[0] or 'memory'}, and this queue's jobs are in {self.path}"
-                raise ConfigurationError(message)
-            if not connection.in_transaction:
-                connection.execute("BEGIN")
-            return self._sending.send_unique(connection, messages, self._clock.time())
+        files = [row[2] for row in connection.execute("PRAGMA database_list")]
+        if not files or not files[0] or Path(files[0]).resolve() != Path(self.path).resolve():
+            message = f"the connection is to {files[0] or 'memory'}, and this queue's jobs are in {self.path}"
+            raise ConfigurationError(message)
+        if not connection.in_transaction:
+            connection.execute("BEGIN")
 
     # ------------------------------------------------------------------------------------------------------ lending
 
@@ -230,13 +245,16 @@ class SqliteDriver:
         in_time = float("inf") if due is None else now + max(0.0, due - self._clock.time())
         return min(in_time, float("inf") if lease_end is None else max(now, lease_end))
 
-    def _may_be_due(self, queues: Sequence[str]) -> bool:
+    def _may_be_due(self, queues: Sequence[str], *, to_publish: bool = False) -> bool:
+        """Ask without a transaction whether these lines, or what a transport shall carry, have anything."""
         times = {"now": self._clock.monotonic(), "wall": self._clock.time()}
 
         def look(connection: sqlite3.Connection) -> bool:
             ready = self._sql["anything_ready"]
-            return any(connection.execute(ready, (queue,)).fetchone()[0] for queue in queues) or bool(
-                connection.execute(self._sql["anything_due"], times).fetchone()[0]
+            return (
+                any(connection.execute(ready, (queue,)).fetchone()[0] for queue in queues)
+                or bool(connection.execute(self._sql["anything_due"], times).fetchone()[0])
+                or (to_publish and bool(connection.execute(self._sql["anything_to_publish"]).fetchone()[0]))
             )
 
         return self._read(look, "looking for due jobs")
@@ -430,7 +448,12 @@ class SqliteDriver:
         """Forget old records; see the contract."""
         name = "prune" if older_than is None else "prune_older"
         values = {"wall": self._clock.time(), "age": older_than, "most": limit}
-        return self._write(lambda c: c.execute(self._sql[name], values).rowcount, "pruning")
+
+        def forget(connection: sqlite3.Connection) -> int:
+            connection.execute(self._sql["forget_grants"], (self._clock.monotonic(),))
+            return connection.execute(self._sql[name], values).rowcount
+
+        return self._write(forget, "pruning")
 
     def beat(self, worker: WorkerInfo, *, ttl: float) -> None:
         """Remember a worker; see the contract."""
@@ -477,17 +500,8 @@ class SqliteDriver:
     ) -> list[Receipt]:
         """Store messages that a transport carries; see the contract."""
         wall = self._clock.time()
-
-        def store(connection: sqlite3.Connection) -> list[Receipt]:
-            receipts = self._sending.send_unique(connection, messages, wall)
-            connection.execute(
-                f"UPDATE {self._jobs} SET ready = 0, held = 'published', due = ? "
-                "WHERE ready = 1 AND id IN (SELECT value FROM json_each(?))",
-                (wall + publish_within, listed(receipt.id for receipt in receipts if receipt.created)),
-            )
-            return receipts
-
-        return self._write(store, "admitting", patience)
+        until = wall + publish_within
+        return self._write(lambda c: self._sending.send_unique(c, messages, wall, until), "admitting", patience)
 
     def published(self, ids: Sequence[str], *, again_after: float) -> None:
         """Note what is on the transport; see the contract."""
@@ -507,20 +521,11 @@ class SqliteDriver:
         def pick(connection: sqlite3.Connection) -> list[Message]:
             now, wall = self._clock.monotonic(), self._clock.time()
             self._lending.promote(connection, now=now, wall=wall, recover=recover)
-            rows = connection.execute(
-                f"SELECT seq, id, queue, type, body, extra, rank FROM {self._jobs} "
-                "WHERE (ready = 1 OR (state = 'pending' AND lease_end IS NOT NULL AND held IS NULL)) "
-                f'AND queue NOT IN (SELECT queue FROM "{self.namespace}.paused") ORDER BY rank, seq LIMIT ?',
-                (limit,),
-            ).fetchall()
-            connection.execute(
-                f"UPDATE {self._jobs} SET ready = 0, lease_end = NULL, held = 'published', due = ? "
-                "WHERE seq IN (SELECT value FROM json_each(?))",
-                (wall + again_after, listed(row[0] for row in rows)),
-            )
+            rows = connection.execute(self._sql["outbox"], (limit,)).fetchall()
+            connection.execute(self._sql["set_aside"], (wall + again_after, listed(row[0] for row in rows)))
             return [message_of(*row[1:]) for row in rows]
 
-        return self._write(pick, "reading the outbox")
+        return self._write(pick, "reading the outbox") if self._may_be_due((), to_publish=True) else []
 
     def lend(
         self, ids: Sequence[str], *, lease: float, free: int | None = None, recover: bool = True

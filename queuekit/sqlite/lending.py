@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from queuekit.contract import FAILED_RETAIN, RETAIN, Delivery, Message, Rate
 from queuekit.sqlite.records import delivery_of
-from queuekit.sqlite.statements import Statements
+from queuekit.sqlite.statements import Statements, listed
 
 MOST = 500
 """Jobs promoted or taken back per claim: a bound on how long one claim holds the file's lock."""
@@ -64,8 +64,11 @@ class Lending:
                 connection.execute(self._sql["next_of_limit"], (limit_key,))
 
     def _unpaused(self, connection: sqlite3.Connection, queues: Sequence[str]) -> list[str]:
-        paused = {row[0] for row in connection.execute(f'SELECT queue FROM "{self._ns}.paused"')}
+        paused = self._paused(connection)
         return [queue for queue in queues if queue not in paused]
+
+    def _paused(self, connection: sqlite3.Connection) -> set[str]:
+        return {row[0] for row in connection.execute(f'SELECT queue FROM "{self._ns}.paused"')}
 
     def _recovered(
         self,
@@ -142,7 +145,7 @@ class Lending:
             (rate.key,),
         ).fetchone()
         if count < rate.limit:
-            connection.execute(f"INSERT INTO {table} (rate_key, at) VALUES (?, ?)", (rate.key, now))
+            connection.execute(f"INSERT INTO {table} VALUES (?, ?, ?)", (rate.key, now, now + rate.period))
             return None
         [waiting] = connection.execute(
             f"SELECT count(*) FROM \"{self._ns}.jobs\" WHERE rate_key = ? AND held = 'rate'",
@@ -182,34 +185,31 @@ class Lending:
         wall: float,
     ) -> list[Any]:
         """Lend jobs by name, for pairing: deliveries, and for the others their states; None where there is no such job."""
+        asked = list(dict.fromkeys(ids))
+        rows = {row[1]: row for row in connection.execute(self._sql["rows_by_id"], (listed(asked),))}
+        open_queues = set(self._unpaused(connection, list({row[2] for row in rows.values()})))
         places = len(ids) if free is None else free
-        answers = []
-        for id in ids:
-            answer = self._lend_by_id(connection, id, lease=lease, recovered=places > 0, now=now, wall=wall)
-            places -= isinstance(answer, Delivery) and answer.recovered
-            answers.append(answer)
-        return answers
+        taken: dict[str, int] = {}
+        chosen: list[tuple[Any, ...]] = []
+        for id in asked:
+            row = rows.get(id)
+            if row is None or not _may_be_lent(row):
+                continue
+            if row[2] not in open_queues or (row[9] and places <= 0):
+                if row[11] == "published":  # its ticket is gone: the outbox shall name it again
+                    connection.execute(self._sql["promote_one"], (row[0],))
+            elif self._pass_gates(connection, row[:10], now, wall, taken):
+                chosen.append(row[:10])
+                places -= row[9]
+        lent = self._lend(connection, chosen, lease=lease, now=now, wall=wall) if chosen else []
+        deliveries = {delivery.message.id: delivery for delivery in lent}
+        states = {id: row[10] for id, row in rows.items()} | dict.fromkeys(deliveries, "running")
+        return [deliveries.pop(id, None) or states.get(id) for id in ids]
 
-    def _lend_by_id(
-        self, connection: sqlite3.Connection, id: str, *, lease: float, recovered: bool, now: float, wall: float
-    ) -> Delivery | str | None:
-        row = connection.execute(
-            "SELECT seq, id, queue, type, body, extra, rank, attempt, generation, recovered, state, held "
-            f'FROM "{self._ns}.jobs" WHERE id = ?',
-            (id,),
-        ).fetchone()
-        if row is None:
-            return None
-        state, held = row[10], row[11]
-        if state != "pending" or held not in {None, "rate", "published"}:
-            return str(state)
-        if not self._unpaused(connection, [row[2]]) or (row[9] and not recovered):
-            if held == "published":  # its ticket is gone: the outbox shall name it again
-                connection.execute(self._sql["promote_one"], (row[0],))
-            return str(state)
-        if not self._pass_gates(connection, row[:10], now, wall, {}):
-            return str(state)
-        return self._lend(connection, [row[:10]], lease=lease, now=now, wall=wall)[0]
+
+def _may_be_lent(row: tuple[Any, ...]) -> bool:
+    """Whether a job waits for nothing but somebody who names it."""
+    return row[10] == "pending" and row[11] in {None, "rate", "published"}
 
 
 class Finishing:
@@ -274,8 +274,3 @@ def retain_of(extra: str | None, state: str) -> float:
     if retain is not None:
         return retain
     return RETAIN if state == "completed" else FAILED_RETAIN
-
-
-def listed(values: Iterable[int] | Iterable[str]) -> str:
-    """Return numbers or texts as a JSON array, for `json_each`."""
-    return msgspec.json.encode(list(values)).decode()

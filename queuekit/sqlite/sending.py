@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
 
 from queuekit.contract import Message, Receipt
 from queuekit.sqlite.records import extra_of, stored_body
-from queuekit.sqlite.statements import Statements
+from queuekit.sqlite.statements import Statements, listed
 
 
 class Sending:
@@ -39,9 +40,10 @@ class Sending:
             connection.executemany(self._sql["insert"], rows)
         rows.clear()
 
-    def store(self, connection: sqlite3.Connection, message: Message, wall: float) -> bool:
-        """Store one message; False when its id is known."""
-        cursor = connection.execute(self._sql["insert_full"], self._row(connection, message, wall))
+    def store(self, connection: sqlite3.Connection, message: Message, wall: float, until: float | None = None) -> bool:
+        """Store one message; False when its id is known. With `until`, a transport carries it."""
+        row = {**self._row(connection, message, wall), "until": until}
+        cursor = connection.execute(self._sql["insert_full"], row)
         return cursor.rowcount == 1
 
     def _row(self, connection: sqlite3.Connection, message: Message, wall: float) -> dict[str, Any]:
@@ -64,11 +66,46 @@ class Sending:
             "due": due if due > wall else None,
         }
 
-    def send_unique(self, connection: sqlite3.Connection, messages: Sequence[Message], wall: float) -> list[Receipt]:
-        """Store messages unless an unfinished job holds their scope."""
-        return [self._send_one(connection, message, wall) for message in messages]
+    def send_unique(
+        self,
+        connection: sqlite3.Connection,
+        messages: Sequence[Message],
+        wall: float,
+        carried_until: float | None = None,
+    ) -> list[Receipt]:
+        """Store messages unless an unfinished job holds their scope; runs of plain ones in bulk.
 
-    def _send_one(self, connection: sqlite3.Connection, message: Message, wall: float) -> Receipt:
+        With `carried_until` a transport carries them, and the outbox names them from then on.
+        """
+        receipts: list[Receipt] = []
+        for plain, run in groupby(messages, is_plain):
+            if plain:
+                receipts += self._send_run(connection, list(run), wall, carried_until)
+            else:
+                receipts += [self._send_one(connection, message, wall, carried_until) for message in run]
+        return receipts
+
+    def _send_run(
+        self, connection: sqlite3.Connection, messages: list[Message], wall: float, carried_until: float | None
+    ) -> list[Receipt]:
+        """Store plain messages; each id counts once."""
+        ids = listed(message.id for message in messages)
+        query = f"SELECT id FROM {self._jobs} WHERE id IN (SELECT value FROM json_each(?))"
+        known = {row[0] for row in connection.execute(query, (ids,))}
+        if carried_until is None:
+            self.send(connection, messages, wall)
+        else:
+            rows = [(m.id, m.queue, m.type, stored_body(m.body), wall, carried_until) for m in messages]
+            connection.executemany(self._sql["insert_admitted"], rows)
+        receipts: list[Receipt] = []
+        for message in messages:
+            receipts.append(Receipt(message.id, created=message.id not in known))
+            known.add(message.id)
+        return receipts
+
+    def _send_one(
+        self, connection: sqlite3.Connection, message: Message, wall: float, carried_until: float | None = None
+    ) -> Receipt:
         unique = message.unique
         known = connection.execute(f"SELECT 1 FROM {self._jobs} WHERE id = ?", (message.id,)).fetchone()
         if known is not None:
@@ -82,7 +119,7 @@ class Sending:
                 f"INSERT OR REPLACE INTO {self._uniques} (scope, id, until) VALUES (?, ?, ?)",
                 (unique.scope, message.id, until),
             )
-        return Receipt(message.id, created=self.store(connection, message, wall))
+        return Receipt(message.id, created=self.store(connection, message, wall, carried_until))
 
     def _holder(self, connection: sqlite3.Connection, scope: str, wall: float) -> tuple[Any, ...] | None:
         row: tuple[Any, ...] | None = connection.execute(

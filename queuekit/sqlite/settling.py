@@ -22,10 +22,10 @@ from queuekit.contract import (
     Released,
     Settlement,
 )
-from queuekit.sqlite.lending import Finishing, listed
+from queuekit.sqlite.lending import Finishing
 from queuekit.sqlite.records import errors_of, extra_of
 from queuekit.sqlite.sending import Sending, has_extra
-from queuekit.sqlite.statements import Statements
+from queuekit.sqlite.statements import Statements, listed
 
 
 class Settling:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+
+import msgspec
 
 _FOLDER = Path(__file__).parent
 NAMES = tuple(path.stem for path in sorted((_FOLDER / "sql").glob("*.sql")))
@@ -25,6 +28,11 @@ def migrations(namespace: str) -> list[tuple[int, str, list[str]]]:
         statements = [part.strip() for part in _read(path, namespace).split(";\n") if part.strip()]
         found.append((int(path.stem.split("_")[0]), path.stem, statements))
     return found
+
+
+def listed(values: Iterable[int] | Iterable[str]) -> str:
+    """Return numbers or texts as a JSON array, for `json_each`."""
+    return msgspec.json.encode(list(values)).decode()
 
 
 def _read(path: Path, namespace: str) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from queuekit.codec import BASE64
 from queuekit.context import JobContext
-from queuekit.contract import Delivery, Outcome
+from queuekit.contract import Delivery, Done, Outcome
 from queuekit.durations import refuse
 from queuekit.envelope import Envelope
 from queuekit.handlers import Handler, bind_payload, decode_base64
@@ -31,8 +31,10 @@ class Attempt:
     """One hand-out of one job. Made when it is claimed; `outcome` is set when it ends."""
 
     __slots__ = (
+        "__weakref__",
         "cancelled",
         "claimed_at",
+        "completing",
         "delivery",
         "duration",
         "encoded",
@@ -55,6 +57,7 @@ class Attempt:
         "stuck",
         "thread_id",
         "timed_out",
+        "told_lost",
     )
 
     def __init__(self, delivery: Delivery, runtime: Runtime, claimed_at: float) -> None:
@@ -70,10 +73,13 @@ class Attempt:
         self.started = False
         self.finished = False
         self.lost = False
+        self.told_lost = False
         self.cancelled = False
         self.give_back = False
         """Do not start it: its queue is paused, or the worker stops."""
         self.outcome: Outcome | None = None
+        self.completing: Done | None = None
+        """What the handler's own transaction says, if that is committed: its row is locked meanwhile, so nobody renews it."""
         self.duration = 0.0
         self.lease_end = 0.0
         """Until when the lease surely runs, by this worker's monotonic clock; 0: nobody else can take the job."""

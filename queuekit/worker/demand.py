@@ -10,6 +10,10 @@ MOST = 1000
 """The most jobs to hold unstarted, whatever their speed."""
 FULL = 50
 """Outcomes that are worth a round trip of their own: more of them hardly make a job cheaper."""
+QUICK = 0.001
+"""Seconds below which a handler counts as quick: its outcome is waited for, and travels with the next claim."""
+PATIENCE = 0.002
+"""Seconds that quick handlers get for that."""
 FORGET = 0.3
 """Weight of the newest batch in the average handler time; a slower batch counts at once."""
 
@@ -55,3 +59,13 @@ class Demand:
         if self._mean is None or unstarted <= self._concurrency or finished >= FULL:
             return 0.0
         return min(0.003, unstarted * self._mean / self._concurrency / 4)
+
+    def patience(self, found: int, limit: int) -> float:
+        """Seconds to wait for outcomes after a claim that found so many, before the next: only where nothing else waits.
+
+        It lets the threads start at once, which a pump that goes on would keep from the interpreter, and saves that claim: quick
+        handlers are done before it were answered.
+        """
+        if not 0 < found < limit or self._mean is None or self._mean > QUICK:
+            return 0.0
+        return PATIENCE

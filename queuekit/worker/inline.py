@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from queuekit import bounds
 from queuekit.contract import Again, Delivery, Outcome, Progress, Released
-from queuekit.worker import verdict
+from queuekit.worker import own_transaction, verdict
 from queuekit.worker.attempt import Attempt
 from queuekit.worker.loop import run_async
 from queuekit.worker.runtime import Runtime
-from queuekit.worker.worker import _all_queues, _tell_outcome
+from queuekit.worker.telling import tell_learned, tell_outcome
+from queuekit.worker.worker import _all_queues
 
 if TYPE_CHECKING:
     from queuekit.queue import Queue
@@ -58,11 +59,19 @@ def _run(queue: Queue, lend: Callable[[], list[Delivery]], *, at_once: bool) -> 
         outcome = _outcome(runtime, attempt)
         attempt.outcome = _without_delay(outcome) if at_once else _hopping(queue, outcome)
         attempt.finished = True
-        _tell_outcome(runtime, attempt)
-        [answer] = queue.driver.settle([attempt.outcome])
-        runtime.tell(attempt, verdict.event_of(answer))
+        _settle(queue, runtime, attempt, attempt.outcome)
         count += 1
     return count
+
+
+def _settle(queue: Queue, runtime: Runtime, attempt: Attempt, outcome: Outcome) -> None:
+    if attempt.completing is not None:
+        attempt.outcome, answer = own_transaction.learn(queue.driver, attempt, outcome)
+        tell_learned(runtime, attempt, outcome, answer)
+        return
+    tell_outcome(runtime, attempt)
+    [answer] = queue.driver.settle([outcome])
+    runtime.tell(attempt, verdict.event_of(answer))
 
 
 def _hopping(queue: Queue, outcome: Outcome) -> Outcome:

@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable, Iterable
 
 from queuekit.clock import Clock, Wakeup
-from queuekit.contract import Driver, Progress, WorkerInfo
+from queuekit.contract import Done, Driver, Progress, WorkerInfo
 from queuekit.errors import DriverError, QueueClosed
 from queuekit.worker.attempt import Attempt
+from queuekit.worker.lapses import Lapses
 from queuekit.worker.runtime import Runtime
 
 __all__ = ["LeaseKeeper"]
@@ -51,8 +52,12 @@ class LeaseKeeper:
         self._give_back = give_back
         self._wakeup = Wakeup()
         self._dirty: set[Attempt] = set()
+        self._writing = threading.Lock()
+        """Held while jobs are written to: a handler whose own transaction is to lock one waits until that is over."""
         self._stopping = False
         self._thread = threading.Thread(target=self._loop, name="queuekit-leases", daemon=True)
+        self._lapses = Lapses(clock, lease=lease, held=held, tell=self._tell_lost)
+        self._telling = threading.Lock()
         self._failing = False
         self._renewed = clock.monotonic()
         self._ticked = clock.monotonic()
@@ -63,6 +68,7 @@ class LeaseKeeper:
         """Start renewing."""
         self._beat(self._lease * 3)
         self._thread.start()
+        self._lapses.start()
 
     def stop(self) -> None:
         """Renew no more; blocks for one call to the backend at most."""
@@ -70,6 +76,7 @@ class LeaseKeeper:
         self._wakeup.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._lapses.stop()
         self._guarded(lambda: self._beat(0.0))
 
     def progress_waits(self, attempt: Attempt) -> None:
@@ -77,10 +84,22 @@ class LeaseKeeper:
         self._dirty.add(attempt)
         self._wakeup.set()
 
+    def let_be(self, attempt: Attempt, done: Done) -> None:
+        """Send its progress, and from now on write nothing to this job: its handler's transaction will lock it."""
+        if attempt.progress is not None:
+            self.send_progress()
+        with self._writing:
+            attempt.completing = done
+
     def send_progress(self) -> None:
         """Send what progress was reported."""
-        attempts = [attempt for attempt in list(self._dirty) if attempt.progress is not None]
-        self._dirty.difference_update(attempts)
+        with self._writing:
+            self._send_progress()
+
+    def _send_progress(self) -> None:
+        noted = [attempt for attempt in list(self._dirty) if attempt.progress is not None]
+        self._dirty.difference_update(noted)
+        attempts = [attempt for attempt in noted if attempt.completing is None]
         if attempts and "records" in self._features:
             reports = [Progress(attempt.delivery, *progress) for attempt in attempts if (progress := attempt.progress)]
             for attempt in attempts:
@@ -135,7 +154,11 @@ class LeaseKeeper:
 
     def renew(self) -> None:
         """Renew every lease now."""
-        attempts = [attempt for attempt in self._held() if not attempt.finished and not attempt.lost]
+        with self._writing:
+            self._renew()
+
+    def _renew(self) -> None:
+        attempts = [a for a in self._held() if not (a.finished or a.lost or a.completing)]
         size = self._driver.limits.batch
         asked = self._clock.monotonic()
         for start in range(0, len(attempts), size):
@@ -153,9 +176,16 @@ class LeaseKeeper:
         self._renewed = asked
 
     def _lose(self, attempt: Attempt) -> None:
-        if attempt.finished or attempt.lost:
-            return
-        attempt.lost = True
+        if not attempt.lost:
+            attempt.lost = True
+            self._tell_lost(attempt)
+
+    def _tell_lost(self, attempt: Attempt) -> None:
+        """Tell observers, once: the backend refused a renewal, or the lease ended and none had got through."""
+        with self._telling:
+            if attempt.finished or attempt.told_lost:
+                return
+            attempt.told_lost = True
         self._runtime.tell(attempt, "lease_lost")
 
     def _cancel(self, attempt: Attempt) -> None:
@@ -165,20 +195,21 @@ class LeaseKeeper:
                 attempt.stop()
 
     def _look_for_cancels(self) -> None:
-        if "control" not in self._features:
-            return
+        running = [attempt for attempt in self._held() if not attempt.finished]
+        if not running or "control" not in self._features:
+            return  # an idle worker asks for nothing
         asked = set(self._driver.requested())  # type: ignore[attr-defined]  # the feature was checked
-        if asked:
-            for attempt in self._held():
-                if attempt.delivery.message.id in asked and not attempt.finished:
-                    self._cancel(attempt)
+        for attempt in running:
+            if attempt.delivery.message.id in asked and not attempt.finished:
+                self._cancel(attempt)
 
     def _look_for_pauses(self) -> None:
-        if "pause" not in self._features:
+        waiting = [attempt for attempt in self._held() if not attempt.started]
+        if not waiting or "pause" not in self._features:
             return
         paused = set(self._driver.paused())  # type: ignore[attr-defined]  # the feature was checked
         if paused:
-            self._give_back(a for a in self._held() if not a.started and a.delivery.message.queue in paused)
+            self._give_back(a for a in waiting if not a.started and a.delivery.message.queue in paused)
 
     def _beat(self, ttl: float) -> None:
         if "registry" in self._features:
@@ -194,10 +225,6 @@ class LeaseKeeper:
         if not self._failing:
             self._failing = True
             _log.warning("the backend does not answer, leases cannot be renewed: %s", error)
-        now = self._clock.monotonic()
-        for attempt in self._held():
-            if attempt.lease_end <= now:
-                self._lose(attempt)
 
     def _recovered(self) -> None:
         self._failing = False

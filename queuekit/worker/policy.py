@@ -20,7 +20,7 @@ DEFAULT_RETRIES = 20
 class Policy:
     """Retries, backoff, timeout and the like of one job."""
 
-    __slots__ = ("at_most_once", "backoff", "max_attempts", "settle_now", "timeout")
+    __slots__ = ("at_most_once", "backoff", "max_attempts", "own_transaction", "settle_now", "timeout")
 
     def __init__(self, envelope: Envelope, options: Options, longest_lease: float | None = None) -> None:
         retries = envelope.retries if envelope.retries is not None else options.retries
@@ -35,7 +35,9 @@ class Policy:
         self.timeout = envelope.timeout if envelope.timeout is not None else options.timeout
         if longest_lease is not None:
             self.timeout = min(self.timeout or longest_lease, longest_attempt(longest_lease))
-        self.settle_now = (envelope.settle or options.settle) == "sync"
+        settle = envelope.settle or options.settle
+        self.settle_now = settle == "sync"
+        self.own_transaction = settle == "transaction"
 
     def wait(self, attempt: int, error: BaseException, rng: random.Random | None = None) -> float:
         """Return the seconds until the next attempt; what a custom backoff raises is the caller's to handle."""
@@ -44,11 +46,10 @@ class Policy:
         return seconds("the backoff function's answer", self.backoff(attempt, error))
 
 
-def plain(envelope: Envelope, options: Options) -> bool:
-    """Whether neither the envelope nor the registration says anything: then one shared policy serves."""
+def says_nothing(envelope: Envelope) -> bool:
+    """Whether the envelope leaves everything to the registration: then one policy serves all jobs of the handler."""
     return (
-        options is NO_OPTIONS
-        and envelope.retries is None
+        envelope.retries is None
         and envelope.backoff is None
         and envelope.timeout is None
         and envelope.delivery is None

@@ -18,9 +18,9 @@ from queuekit.backoff import Backoff
 from queuekit.context import _current
 from queuekit.contract import Again, Dead, Delivery, Failure, Outcome
 from queuekit.envelope import decode
-from queuekit.errors import JobTimeout
+from queuekit.errors import ConfigurationError, JobTimeout
 from queuekit.handlers import Handler
-from queuekit.options import NO_OPTIONS
+from queuekit.options import BLOCKS, NO_OPTIONS
 from queuekit.worker import verdict
 from queuekit.worker.attempt import Attempt
 from queuekit.worker.policy import Policy
@@ -202,6 +202,10 @@ class _Remote:
 
     def tell(self, *_: Any, **__: Any) -> None:
         """Say nothing: events are the parent's."""
+
+    def complete(self, *_: Any) -> None:
+        """Refuse: the driver is the parent's."""
+        raise ConfigurationError(BLOCKS)
 
 
 def _serve(connection: Connection) -> None:

@@ -11,15 +11,16 @@ import msgspec
 from queuekit import bounds
 from queuekit.codec import BASE64
 from queuekit.context import _current
-from queuekit.contract import Clock, Message, Outcome, Rate, Released
+from queuekit.contract import Clock, Done, Message, Outcome, Rate, Released
 from queuekit.durations import refuse
-from queuekit.envelope import Undecodable, UnknownVersion, decode
+from queuekit.envelope import Envelope, Undecodable, UnknownVersion, decode
 from queuekit.errors import BadPayload
 from queuekit.events import EventKind
+from queuekit.handlers import Handler
 from queuekit.signals import Cancel
-from queuekit.worker import verdict
+from queuekit.worker import own_transaction, verdict
 from queuekit.worker.attempt import Attempt
-from queuekit.worker.policy import Policy, plain
+from queuekit.worker.policy import Policy, says_nothing
 
 if TYPE_CHECKING:
     from queuekit.queue import Queue
@@ -30,17 +31,28 @@ __all__ = ["Runtime"]
 class Runtime:
     """What attempts need of their queue and worker."""
 
-    def __init__(self, queue: Queue, worker_id: str, *, progress: Callable[[Attempt], None]) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        worker_id: str,
+        *,
+        progress: Callable[[Attempt], None],
+        let_be: Callable[[Attempt, Done], None] | None = None,
+    ) -> None:
         self.queue = queue
         self.clock: Clock = queue.clock
         self.worker_id = worker_id
         self.progress_waits = progress
+        self.let_be = let_be or _note_completing
+        """Leave an attempt's job to its handler's own transaction."""
         self._handlers = queue.handlers
         self._events = queue.events
         self._hooks = queue.hooks
         self._middleware = queue.middleware
         self._limits = queue.driver.limits
         self._wrapped = bool(queue.middleware)
+        self._policies: dict[Handler, Policy] = {}
+        """What holds for the jobs of a handler whose envelopes say nothing else."""
 
     # ----------------------------------------------------------------------------------------------------- events
 
@@ -84,9 +96,16 @@ class Runtime:
             self.tell(attempt, "unknown_type", reason=why)
             return verdict.strange(attempt, why)
         attempt.handler = handler
-        if self._limits.longest_lease is not None or not plain(envelope, handler.options):
-            attempt.policy = Policy(envelope, handler.options, self._limits.longest_lease)
+        attempt.policy = self._policy(envelope, handler)
         return self._may_not_start(attempt) or self._unpack(attempt)
+
+    def _policy(self, envelope: Envelope, handler: Handler) -> Policy:
+        if not says_nothing(envelope):
+            return Policy(envelope, handler.options, self._limits.longest_lease)
+        policy = self._policies.get(handler)
+        if policy is None:
+            policy = self._policies[handler] = Policy(envelope, handler.options, self._limits.longest_lease)
+        return policy
 
     def _may_not_start(self, attempt: Attempt) -> Outcome | None:
         policy = attempt.policy
@@ -100,7 +119,7 @@ class Runtime:
         deadline = attempt.envelope.deadline
         if deadline is None:
             deadline = self._registered_deadline(attempt)
-        if deadline is not None and self.clock.time() > deadline:
+        if deadline is not None and self.queue.backend_time.now() > deadline:
             return verdict.too_late(attempt)
         return self._limit_late(attempt)
 
@@ -141,6 +160,14 @@ class Runtime:
             self.tell(attempt, "undecodable", error=f"{type(error).__name__}: {error}")
             return verdict.undecodable(attempt, error)
         return None
+
+    # ------------------------------------------------------------------------------- the handler's own transaction
+
+    def complete(self, attempt: Attempt, result: Any, connection: Any) -> None:
+        """Complete the attempt's job through its handler's connection; see `JobContext.complete`."""
+        own_transaction.refuse(attempt)
+        self.let_be(attempt, verdict.done(attempt, result))
+        own_transaction.settle(self.queue.driver, attempt, connection)
 
     # ------------------------------------------------------------------------------------------------ the handler
 
@@ -214,6 +241,10 @@ class Runtime:
             return await call()
         finally:
             self._hooks.call("job_end", context)
+
+
+def _note_completing(attempt: Attempt, done: Done) -> None:
+    attempt.completing = done
 
 
 def _around(middleware: Callable[..., Any], context: Any, call: Callable[[], Any]) -> Callable[[], Any]:

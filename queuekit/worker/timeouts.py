@@ -6,6 +6,7 @@ import heapq
 import itertools
 import threading
 from collections.abc import Callable
+from weakref import ref
 
 from queuekit.clock import Clock, Wakeup
 from queuekit.errors import JobTimeout
@@ -20,6 +21,7 @@ GRACE = 5.0
 SOON = 0.01
 """Seconds until the next look at an attempt that was not inside its handler."""
 IDLE = 3600.0
+LEAST = 100
 
 
 class Timeouts:
@@ -34,7 +36,10 @@ class Timeouts:
         self._clock = clock
         self._stuck = stuck
         self._lock = threading.Lock()
-        self._heap: list[tuple[float, int, Attempt, Slot]] = []
+        self._heap: list[tuple[float, int, ref[Attempt], Slot]] = []
+        """When to look at which attempt; it is kept alive by whoever runs it, and by nothing here."""
+        self._most = LEAST
+        """How many to watch before those that have finished are looked for."""
         self._order = itertools.count()
         self._wakeup = Wakeup()
         self._thread: threading.Thread | None = None
@@ -44,10 +49,14 @@ class Timeouts:
         """Interrupt the attempt if it is still inside its handler `seconds` from now."""
         with self._lock:
             self._push(self._clock.monotonic() + seconds, attempt, slot)
+            if len(self._heap) > self._most:
+                self._forget_finished()
             if self._thread is None and not self._stopping:
                 self._thread = threading.Thread(target=self._loop, name="queuekit-timeouts", daemon=True)
                 self._thread.start()
-        self._wakeup.set()
+            first = self._heap[0][2]() is attempt
+        if first:
+            self._wakeup.set()
 
     def stop(self) -> None:
         """Interrupt nobody any more."""
@@ -59,7 +68,7 @@ class Timeouts:
             thread.join()
 
     def _push(self, at: float, attempt: Attempt, slot: Slot) -> None:
-        heapq.heappush(self._heap, (at, next(self._order), attempt, slot))
+        heapq.heappush(self._heap, (at, next(self._order), ref(attempt), slot))
 
     def _loop(self) -> None:
         while not self._stopping:
@@ -73,11 +82,18 @@ class Timeouts:
         due: list[tuple[Attempt, Slot]] = []
         with self._lock:
             while self._heap and self._heap[0][0] <= now:
-                _at, _order, attempt, slot = heapq.heappop(self._heap)
-                due.append((attempt, slot))
-            self._heap = [entry for entry in self._heap if not entry[2].finished]
-            heapq.heapify(self._heap)
+                _at, _order, watched, slot = heapq.heappop(self._heap)
+                attempt = watched()
+                if attempt is not None:
+                    due.append((attempt, slot))
+            self._forget_finished()
         return due
+
+    def _forget_finished(self) -> None:
+        """Keep those that still run; so seldom that it costs an attempt next to nothing."""
+        self._heap = [entry for entry in self._heap if _runs(entry[2]())]
+        heapq.heapify(self._heap)
+        self._most = max(LEAST, 2 * len(self._heap))
 
     def _until_next(self) -> float:
         with self._lock:
@@ -102,3 +118,7 @@ class Timeouts:
         if not attempt.finished:  # it has not entered its handler yet, or has just left it
             with self._lock:
                 self._push(self._clock.monotonic() + SOON, attempt, slot)
+
+
+def _runs(attempt: Attempt | None) -> bool:
+    return attempt is not None and not attempt.finished

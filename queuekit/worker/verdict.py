@@ -13,12 +13,12 @@ from queuekit import envelope as envelopes
 from queuekit.backoff import DEFAULT_BACKOFF
 from queuekit.codec import encode_json
 from queuekit.contract import Again, Dead, Done, Failure, Outcome, Released, Settlement
-from queuekit.errors import BadPayload, ConfigurationError, JobCancelled, JobTimeout
+from queuekit.errors import BadPayload, ConfigurationError, JobCancelled, JobError, JobTimeout
 from queuekit.events import EventKind
 from queuekit.signals import Cancel, Fail, Retry, Snooze
 from queuekit.worker.attempt import Attempt, storable
 
-__all__ = ["MAX_TEXT", "Stopped", "event_of", "failure", "of_error", "of_result", "strange"]
+__all__ = ["MAX_TEXT", "Stopped", "UncommittedError", "done", "event_of", "failure", "of_error", "of_result", "strange"]
 
 MAX_TEXT = 8_192
 """Characters kept of an error's traceback (its end, where the cause is); a quarter of that for its message."""
@@ -34,13 +34,19 @@ class Stopped(BaseException):
     """Raised into a handler that must end because its worker does; a base class, so that `except Exception` lets it by."""
 
 
+class UncommittedError(JobError):
+    """The handler returned, and the transaction in which it had completed its job was not committed."""
+
+
 def of_result(attempt: Attempt, value: Any) -> Outcome:
-    """Judge what a handler returned."""
+    """Judge what a handler returned; one that completed its job itself has failed unless it committed that."""
     match value:
-        case None:
+        case None if attempt.completing is None:
             return Done(attempt.delivery)
         case Retry() | Snooze() | Fail() | Cancel():
             return of_error(attempt, value)
+        case _ if attempt.completing is not None:
+            return of_error(attempt, UncommittedError(UncommittedError.__doc__ or ""))
         case _:
             return _with_result(attempt, value)
 
@@ -53,11 +59,19 @@ def _never_awaited(value: Any) -> TypeError:
 
 
 def _with_result(attempt: Attempt, value: Any) -> Outcome:
+    outcome = done(attempt, value)
+    if outcome.result_error is not None and inspect.isawaitable(value):
+        return of_error(attempt, _never_awaited(value))
+    return outcome
+
+
+def done(attempt: Attempt, value: Any) -> Done:
+    """Return a success with this result, or with the reason why it cannot be kept."""
+    if value is None:
+        return Done(attempt.delivery)
     try:
         encoded = encode_json(value, what="the result")
     except ConfigurationError as error:
-        if inspect.isawaitable(value):
-            return of_error(attempt, _never_awaited(value))
         return Done(attempt.delivery, result_error=storable(str(error))[:MAX_TEXT])
     if len(encoded) > RESULT_BYTES:
         text = f"the result is {len(encoded):,} bytes long when encoded, and {RESULT_BYTES:,} are kept"

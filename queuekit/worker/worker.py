@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from queuekit import bounds
 from queuekit.clock import Wakeup
-from queuekit.contract import Again, Dead, Delivery, Done, Outcome, Released, Settlement, WorkerInfo
+from queuekit.contract import Delivery, Done, Outcome, Released, Settlement, WorkerInfo
 from queuekit.durations import Duration, seconds, whole
 from queuekit.errors import ConfigurationError, DriverError, DriverUnavailable, JobTimeout, QueueClosed
 from queuekit.ids import new_id
-from queuekit.worker import verdict
+from queuekit.worker import own_transaction, telling, verdict
 from queuekit.worker.attempt import Attempt
 from queuekit.worker.demand import Demand
 from queuekit.worker.leases import LeaseKeeper
@@ -75,7 +75,7 @@ class Worker:
         if self._driver.limits.inline:
             message = f"{self._driver.limits.name}:// runs jobs in their dispatcher: it needs no workers"
             raise ConfigurationError(message)
-        self._runtime = Runtime(queue, self.id, progress=self._note_progress)
+        self._runtime = Runtime(queue, self.id, progress=self._note_progress, let_be=self._let_be)
         self._keeper = LeaseKeeper(
             driver=self._driver,
             features=queue.features,
@@ -151,7 +151,7 @@ class Worker:
         """
         self._stopping = self._abandoned = True
         self._wakeup.set()
-        attempts = [attempt for attempt in self._held_now() if not attempt.finished]
+        attempts = [attempt for attempt in self._held_now() if not attempt.finished and attempt.completing is None]
         for attempt in attempts:
             attempt.lost = True
         if attempts:
@@ -240,14 +240,18 @@ class Worker:
         limit = self._limit(settling=len(attempts))
         try:
             if attempts:
-                self._start(self._exchange(attempts, limit))
+                found = self._exchange(attempts, limit)
             elif limit:
-                self._start(self._claim(limit))
+                found = self._claim(limit)
             else:
+                found = []
                 self._clock.wait(self._wakeup, OVERDUE)
+            self._start(found)
             self._available()
         except DriverUnavailable as error:
             self._unavailable(error)
+        else:
+            self._wakeup.wait(self._demand.patience(len(found), limit))
 
     def _limit(self, *, settling: int) -> int:
         limit = self._demand.limit(len(self._held) - settling, self._unstarted())
@@ -445,10 +449,12 @@ class Worker:
         if outcome is not None and self._longest_delay is not None:
             outcome = bounds.within(outcome, self._longest_delay, self._clock.time())
         attempt.outcome = outcome
-        if self._runtime.listening and attempt.started:
-            _tell_outcome(self._runtime, attempt)
-        if attempt.policy.settle_now and outcome is not None:
-            self._settle_now(attempt, outcome)
+        if attempt.completing is not None and outcome is not None:
+            self._learn(attempt, outcome)
+        elif self._runtime.listening and attempt.started:
+            telling.tell_outcome(self._runtime, attempt)
+        if attempt.policy.settle_now and attempt.outcome is not None:
+            self._settle_now(attempt, attempt.outcome)
         attempt.finished = True
         self._finished.append(attempt)
         self._wakeup.set()
@@ -463,6 +469,23 @@ class Worker:
         attempt.outcome = None
         self._pace.note([outcome])
         self._runtime.tell(attempt, verdict.event_of(answer))
+
+    def _learn(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Ask what became of the handler's own transaction; an open one is waited for here, where only this slot waits."""
+        attempt.outcome = None
+        pause = RETRY_FIRST
+        while not attempt.give_back or pause == RETRY_FIRST:
+            try:
+                attempt.outcome, answer = own_transaction.learn(self._driver, attempt, outcome)
+            except DriverError as error:
+                _log.warning("whether job %s is completed is not known yet: %s", attempt.delivery.message.id, error)
+                self._clock.wait(Wakeup(), pause)
+                pause = min(RETRY_MOST, 2 * pause)
+                continue
+            telling.tell_learned(self._runtime, attempt, outcome, answer)
+            self._pace.note([attempt.outcome])
+            attempt.outcome = None
+            return
 
     # ------------------------------------------------------------------------------------------------- giving back
 
@@ -531,6 +554,9 @@ class Worker:
 
     def _note_progress(self, attempt: Attempt) -> None:
         self._keeper.progress_waits(attempt)
+
+    def _let_be(self, attempt: Attempt, done: Done) -> None:
+        self._keeper.let_be(attempt, done)
 
     def _note_stuck(self, attempt: Attempt) -> None:
         _log.error("job %s did not end after its timeout; its slot stays taken", attempt.delivery.message.id)
@@ -615,27 +641,3 @@ def _checked_lease(lease: Duration, longest: float | None) -> float:
 
 def _all_queues(queue: Queue) -> list[str]:
     return list(dict.fromkeys([queue.default_queue, *queue.handlers.queues()]))
-
-
-def _tell_outcome(runtime: Runtime, attempt: Attempt) -> None:
-    outcome, took = attempt.outcome, attempt.duration
-    if outcome is None:
-        return
-    runtime.tell(attempt, "finished", duration=took)
-    match outcome:
-        case Done():
-            if outcome.result_error is not None:
-                runtime.tell(attempt, "result_error", reason=outcome.result_error)
-            runtime.tell(attempt, "completed", duration=took)
-        case Again():
-            runtime.tell(attempt, "retrying", delay=outcome.delay, error=_said(outcome))
-        case Released():
-            snoozed = outcome.successor is not None and attempt.envelope.strange == 0 and outcome.delay > 0
-            runtime.tell(attempt, "snoozed" if snoozed else "released", delay=outcome.delay)
-        case Dead():
-            runtime.tell(attempt, outcome.state, reason=outcome.reason, error=_said(outcome))
-
-
-def _said(outcome: Again | Dead) -> str | None:
-    error = outcome.error
-    return None if error is None else f"{error.kind}: {error.message}" if error.kind else error.reason

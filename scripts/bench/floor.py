@@ -2,6 +2,7 @@
 
     python scripts/bench/floor.py redis://127.0.0.1:16379/0 [--n 10000] [--batches 100,500] [--rounds 7]
     python scripts/bench/floor.py postgresql://bench@127.0.0.1:15433/bench
+    python scripts/bench/floor.py amqp://guest:guest@127.0.0.1:15673/%2F
 
 `bare`: the client library alone with a minimal script or statement that does what a leased queue must do and nothing else: store a job with its
 record; settle the last batch under its tokens, keep what finished, and lend the next batch under new ones. Arguments are made beforehand where they
@@ -14,21 +15,17 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
+from floor_rabbitmq import BareRabbitMQ
+from jobs import BODY, Ids, batches
 
 from queuekit import Job, Queue
-from queuekit.contract import Done, Message, Migrate
+from queuekit.contract import Done, Message, Migrate, Records
 from queuekit.drivers import connect
 from queuekit.ids import new_id
-
-BODY = (
-    '{"v":1,"id":"%s","type":"noop","sent":1700000000.000,'
-    '"payload":{"j":{"i":1,"user":123456,"path":"/a/b/c","tags":["x","y"]}}}'
-)
-Ids = Sequence[str]
 
 
 class Floor(Protocol):
@@ -49,12 +46,6 @@ class Floor(Protocol):
     def drain(self, size: int) -> int:
         """Lend, settle and lend the next in batches until nothing is left; return how many were settled."""
         ...
-
-
-def batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Cut into batches."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 # -------------------------------------------------------------------------------------------------------------- Redis
@@ -319,10 +310,11 @@ class BareDriver:
             self._driver.migrate()
         self._driver.open()
         self._driver.prepare(["q"])
+        self._waiting = 0
 
     def reset(self) -> None:
-        """Forget what is left of the last round."""
-        while self._driver.prune(older_than=0):
+        """Forget what is left of the last round; a transport keeps nothing."""
+        while isinstance(self._driver, Records) and self._driver.prune(older_than=0):
             pass
 
     def prepare(self, ids: Ids, size: int) -> list[Any]:
@@ -333,15 +325,18 @@ class BareDriver:
         """Send."""
         for messages in calls:
             self._driver.send(messages)
+            self._waiting += len(messages)
 
     def drain(self, size: int) -> int:
-        """Exchange outcomes for deliveries."""
+        """Exchange outcomes for deliveries; a broker that pushes may have to be waited for."""
         settled = 0
-        deliveries = self._driver.claim(["q"], limit=size, lease=30.0)
-        while deliveries:
-            settled += len(deliveries)
-            outcomes = [Done(delivery) for delivery in deliveries]
-            _, deliveries = self._driver.exchange(outcomes, ["q"], limit=size, lease=30.0)
+        while settled < self._waiting:
+            deliveries = self._driver.claim(["q"], limit=size, lease=30.0, wait=1.0)
+            while deliveries:
+                settled += len(deliveries)
+                outcomes = [Done(delivery) for delivery in deliveries]
+                _, deliveries = self._driver.exchange(outcomes, ["q"], limit=size, lease=30.0, free=0)
+        self._waiting -= settled
         return settled
 
 
@@ -356,8 +351,9 @@ class WholeQueue:
         self._waiting = 0
 
     def reset(self) -> None:
-        """Forget what is left of the last round."""
-        self._queue.prune(older_than=0)
+        """Forget what is left of the last round; a transport keeps nothing."""
+        if self._queue.supports("records"):
+            self._queue.prune(older_than=0)
 
     def prepare(self, ids: Ids, size: int) -> list[Any]:
         """Return jobs."""
@@ -402,6 +398,7 @@ BARE: dict[str, Callable[[str], Floor]] = {
     "rediss": BareRedis,
     "postgres": BarePostgres,
     "postgresql": BarePostgres,
+    "amqp": BareRabbitMQ,
 }
 
 

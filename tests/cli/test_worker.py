@@ -139,7 +139,7 @@ def test_a_thread_that_a_handler_left_behind_does_not_keep_a_child(queue: Queue,
 
 
 def test_a_child_is_replaced_when_it_takes_too_much_memory(queue: Queue, queuekit: Start) -> None:
-    worker = queuekit("worker", "app:queue", "--max-memory", "90")
+    worker = queuekit("worker", "app:queue", "--max-memory", "70")
     until(queue.workers)
     assert ends(queue, queue.dispatch(Job("app.hog", {})).id) == "completed"
     until(lambda: len(worker.children()) == 2)

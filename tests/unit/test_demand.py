@@ -58,3 +58,17 @@ def test_outcomes_wait_for_others_3_ms_at_most_and_never_while_a_slot_could_star
     demand.measured(10, 10 * 0.01)
     assert 0 < demand.linger(1, 100) <= 0.003
     assert demand.linger(1, 10) == 0
+
+
+def test_quick_handlers_are_waited_for_where_nothing_else_waits():
+    demand = quick()
+    assert demand.patience(found=1, limit=500) > 0
+    assert demand.patience(found=500, limit=500) == 0, "more is waiting: claim it"
+    assert demand.patience(found=0, limit=500) == 0, "nothing was started"
+
+
+def test_slow_and_unknown_handlers_are_not_waited_for():
+    demand = Demand(10)
+    assert demand.patience(found=1, limit=10) == 0
+    demand.measured(1, 0.01)
+    assert demand.patience(found=1, limit=10) == 0

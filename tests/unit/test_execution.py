@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from queuekit import Backoff, Cancel, Event, Job, JobContext, Queue
+from queuekit import Backoff, Cancel, ConfigurationError, Event, Job, JobContext, Queue, UnsupportedError
 from queuekit.worker.verdict import Stopped
 
 
@@ -22,6 +22,10 @@ def in_process(ctx: JobContext, n: int) -> dict[str, Any]:
 
 def dies() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def completes(ctx: JobContext) -> None:
+    ctx.complete(connection=None)
 
 
 def spins() -> None:
@@ -113,14 +117,15 @@ def test_a_handler_that_does_not_end_after_its_timeout_is_reported(monkeypatch: 
         def deaf() -> None:
             while not leave.is_set():
                 try:
-                    time.sleep(0.01)
+                    while not leave.is_set():  # wherever in here the interruption comes, it is swallowed
+                        time.sleep(0.01)
                 except Exception:
                     continue
 
         worker = queue.start_workers(1)
         handle = deaf.dispatch()
         until(lambda: any(e.kind == "attempt_stuck" for e in events))
-        assert worker.stuck.is_set()
+        until(worker.stuck.is_set)
         assert handle.state == "running", "its slot and lease stay held"
         leave.set()
         handle.wait(20)
@@ -130,3 +135,36 @@ def test_settle_sync_is_stored_before_the_thread_goes_on(queue: Queue) -> None:
     queue.register("t", lambda: "ok")
     queue.start_workers(1)
     assert queue.dispatch(Job("t", settle="sync")).result(20) == "ok"
+
+
+def test_completing_in_a_transaction_is_refused_where_no_connection_can_be_used(tmp_path: Any) -> None:
+    """As early as it is known: at registration, or where the handler asks for what nobody declared."""
+    with Queue(f"sqlite:///{tmp_path}/jobs.db") as queue:
+
+        async def asynchronous() -> None: ...
+
+        for handler, options in ((asynchronous, {}), (dies, {"executor": "process"})):
+            with pytest.raises(ConfigurationError, match="plain function"):
+                queue.register("t", handler, settle="transaction", **options)
+        queue.register("undeclared", completes, retries=0)
+        queue.register("in_process", completes, executor="process", retries=0)
+        queue.start_workers(1)
+        assert "settle=" in queue.dispatch(Job("undeclared", {})).wait(20).errors[-1].message
+        with Queue(f"sqlite:///{tmp_path}/jobs.db") as stranger:  # who knows nothing of the handler
+            handle = stranger.dispatch(Job("in_process", {}, settle="transaction"))
+            assert "plain function" in handle.wait(20).errors[-1].message
+    with Queue("memory://") as queue, pytest.raises(UnsupportedError, match="SQL engine"):
+        queue.register("t", lambda: None, settle="transaction")
+
+
+def test_a_refused_connection_leaves_the_job_to_the_worker(tmp_path: Any) -> None:
+    with Queue(f"sqlite:///{tmp_path}/jobs.db") as queue:
+
+        @queue.job(name="t", settle="transaction")
+        def wrong(ctx: JobContext) -> str:
+            with pytest.raises(ConfigurationError, match="is refused"):
+                ctx.complete(connection=object())
+            return "settled as usual"
+
+        queue.start_workers(1)
+        assert wrong.dispatch().result(20) == "settled as usual"

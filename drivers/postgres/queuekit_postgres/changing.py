@@ -8,7 +8,7 @@ from typing import Any
 from queuekit.contract import Message, State
 from queuekit_postgres.looking import read_whole_tables
 from queuekit_postgres.records import gates_of, options_of
-from queuekit_postgres.settling import Finishing, finish, let_go
+from queuekit_postgres.settling import Finishing, finish, let_go, wake
 from queuekit_postgres.work import Work, listed
 
 WAITING = ("pending", "scheduled")
@@ -60,8 +60,7 @@ def purge(work: Work, queue: str) -> int:
     [(count, keys)] = work.rows("purge", queue=queue)
     freed = [bytes(key) for key in keys or ()]
     work.lock(freed)
-    for key in sorted(freed):
-        work.run("next_of_key", key=key)
+    wake(work, keys=freed, limits=())
     return int(count)
 
 

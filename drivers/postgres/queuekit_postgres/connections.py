@@ -64,6 +64,8 @@ class Connections:
         self._secret = secret
         self._options = options
         self._closed = False
+        self.broken = 0
+        """Connections found broken so far: behind the next one there may be another server, or one that forgot something."""
         self._start_over()
 
     def _start_over(self) -> None:
@@ -124,6 +126,7 @@ class Connections:
             if _is_alive(connection):
                 return connection
             connection.close()
+            self.broken += 1
         if patience is not None:
             patience.check()
         return self.connect(self._limit(patience))
@@ -144,6 +147,7 @@ class Connections:
         connection.end = None
         if self._closed or connection.pgconn.transaction_status != TransactionStatus.IDLE:
             connection.close()
+            self.broken += 1
         else:
             self._idle.append(connection)
 
@@ -158,6 +162,21 @@ class Connections:
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed
+
+
+@contextmanager
+def pipelined(connection: Connection) -> Iterator[None]:
+    """Send the statements of this block in one go; a connection on which one fails is closed.
+
+    psycopg takes for prepared what it has sent, and the server skips all that follows an error: on that connection the
+    statement would be missing for good.
+    """
+    try:
+        with connection.pipeline():
+            yield
+    except psycopg.Error:
+        connection.close()
+        raise
 
 
 _left_to_the_parent: list[list[Connection]] = []
@@ -177,3 +196,12 @@ def _is_alive(connection: Connection) -> bool:
     except psycopg.Error:
         return False
     return connection.pgconn.transaction_status == TransactionStatus.IDLE
+
+
+def roll_back(connection: Connection) -> None:
+    """End a transaction that failed; a connection that cannot be asked any more is closed when it comes back."""
+    if connection.pgconn.transaction_status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}:
+        try:
+            connection.execute("ROLLBACK")
+        except psycopg.Error:
+            connection.close()

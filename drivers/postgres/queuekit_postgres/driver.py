@@ -6,18 +6,17 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
-from uuid import UUID
 from weakref import WeakKeyDictionary
 
 import msgspec
 import psycopg
-from psycopg.pq import TransactionStatus
 
 from queuekit.contract import (
     Clock,
     Delivery,
     Extension,
     Finding,
+    LeaseLost,
     Limits,
     Message,
     Outcome,
@@ -37,13 +36,14 @@ from queuekit.contract import (
     WorkerInfo,
 )
 from queuekit_postgres import changing, foreign, lending, looking, options, pairing, schema, sending, settling
-from queuekit_postgres.connections import Connection, Connections
+from queuekit_postgres.connections import Connection, Connections, pipelined, roll_back
 from queuekit_postgres.diagnosing import diagnose
 from queuekit_postgres.errors import RETRIED, postgres_errors
+from queuekit_postgres.floors import Asked, Floors
 from queuekit_postgres.listening import Bell
 from queuekit_postgres.records import is_plain, storable
 from queuekit_postgres.statements import Statements
-from queuekit_postgres.work import Work, listed
+from queuekit_postgres.work import Work, listed, uuids
 
 T = TypeVar("T")
 BODY_BYTES = 16 << 20
@@ -53,6 +53,8 @@ TRIES = 5
 """Times that a transaction is run which the server rolled back because it collided with others."""
 SWEEP_EVERY = 0.05
 """Seconds between looks for leases that ran out; a claim that waits knows the moment exactly."""
+SWEEP_MOST, SWEEP_SHARE = 2.0, 10
+"""A look takes at most a tenth of the time, but comes at least so often: it reads all that began since the oldest running job."""
 SLACK = 60.0
 """Seconds by which a transaction may commit later than its time stamps say: above every time limit."""
 PAGES_EVERY = 3600.0
@@ -112,7 +114,9 @@ class PostgresDriver:
         self._natives: list[Connection] = []
         self._open_lock = threading.Lock()
         self._opened = False
-        self._swept = self._drained = self._paged = -math.inf
+        self._floors = Floors()
+        self._swept = self._paged = -math.inf
+        self._sweep_pause = SWEEP_EVERY
 
     @classmethod
     def from_url(cls, url: Url, *, namespace: str, clock: Clock | None = None) -> PostgresDriver:
@@ -153,7 +157,7 @@ class PostgresDriver:
         return postgres_errors(doing, secret=self._secret, sending=sending)
 
     def _work(self, connection: Any) -> Work:
-        return Work(connection, self._sql, self._base())
+        return Work(connection, self._sql, self._base(), self._floors.known)
 
     def _base(self) -> dict[str, Any]:
         """Return the parameters that all statements share."""
@@ -191,11 +195,13 @@ class PostgresDriver:
         with self._connections.lend(patience) as connection:
             if patience is not None:
                 patience.check()
-            connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
             try:
+                connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
                 result = operation(self._work(connection))
-            except BaseException:
-                _roll_back(connection)
+            except BaseException as error:
+                roll_back(connection)
+                if patience is not None and isinstance(error, psycopg.OperationalError):
+                    patience.check()  # its end is why nobody waited longer, and nothing was committed
                 raise
             with self._errors(doing, sending=sending):
                 connection.execute("COMMIT")
@@ -243,14 +249,18 @@ class PostgresDriver:
 
     def send_in(self, connection: Any, messages: Sequence[Message]) -> list[Receipt]:
         """Store messages through a connection of the application's; see the contract."""
-        self.open()
         with self._errors("sending in the caller's transaction"):
-            cursor = foreign.cursor_of(connection)
-            work = foreign.ForeignWork(cursor, self._sql, self._base())
-            foreign.check_database(work, self.schema, self._database)
+            work = self._foreign(connection)
             receipts = sending.send_unique(work, messages)
             sending.ring(work, (message.queue for message in messages), self._channel)
             return receipts
+
+    def _foreign(self, connection: Any) -> Work:
+        """Return what works through a connection of the application's, which must be to this database."""
+        self.open()
+        work = foreign.ForeignWork(foreign.cursor_of(connection), self._sql, self._base())
+        foreign.check_database(work, self.schema, self._database)
+        return work
 
     # ------------------------------------------------------------------------------------------------------ lending
 
@@ -290,12 +300,12 @@ class PostgresDriver:
                 return found
             if not self._bell.rings:
                 left = min(left, self._poll)
-            if self._clock.wait(flag, min(left, self._next_change())):
+            if self._clock.wait(flag, min(left, self._next_change(), self._floors.look_again())):
                 return look()
 
     def _next_change(self) -> float:
         """Return the seconds until time alone makes something due."""
-        [(due, lease_end)] = self._read(lambda work: work.rows("next_times"), "waiting")
+        [(due, lease_end)] = self._read(lambda work: work.rows("next_times", **work.known.times()), "waiting")
         self._swept = -math.inf
         times = [math.inf if moment is None else max(0.001, moment) for moment in (due, lease_end)]
         return min(times)
@@ -303,44 +313,80 @@ class PostgresDriver:
     def _claim(
         self, queues: Sequence[str], limit: int, lease: float, free: int | None, recover: bool
     ) -> list[Delivery]:
+        self._floors.trust(self._connections.broken)
         parameters = self._claim_parameters(queues, limit, lease, free, recover)
-        rows = self._read(lambda work: work.rows("claim", **parameters), "claiming")
-        return self._claimed(rows, queues, limit, lease, free, recover)
+        asked = self._floors.survey(queues, self._clock.monotonic())
+
+        def claim(work: Work) -> tuple[list[Any], list[Any]]:
+            if asked is None:
+                return [], work.rows("claim", **parameters)
+            with pipelined(work.connection):
+                found, claimed = work.run("survey", **asked.parameters()), work.run("claim", **parameters)
+            return found.fetchall(), claimed.fetchall()
+
+        found, claimed = self._ask(claim, "claiming", sweep=parameters["sweep"])
+        deliveries = self._claimed(claimed, queues, limit, lease, free, recover)
+        if self._learn(asked, found) and len(deliveries) < limit:
+            return deliveries or self._claim(queues, limit, lease, free, recover)
+        return deliveries
+
+    def _ask(self, claim: Callable[[Work], T], doing: str, *, sweep: bool) -> T:
+        """Claim; whatever was known about floors is forgotten when there is no answer."""
+        begin = self._clock.monotonic()
+        try:
+            answer = self._read(claim, doing)
+        except BaseException:
+            self._floors.failed()
+            raise
+        if sweep:
+            took = self._clock.monotonic() - begin
+            self._sweep_pause = min(SWEEP_MOST, max(SWEEP_EVERY, SWEEP_SHARE * took))
+        return answer
+
+    def _learn(self, asked: Asked | None, found: list[Any]) -> bool:
+        """Take in a survey; whether it turned out that claims must read more than they did."""
+        fell = asked is not None and self._floors.learn(asked, found[0], self._clock.monotonic())
+        return not self._floors.trust(self._connections.broken) or fell
 
     def _claim_parameters(
         self, queues: Sequence[str], limit: int, lease: float, free: int | None, recover: bool
     ) -> dict[str, Any]:
         now = self._clock.monotonic()
-        sweep = recover and (self._given_now or now - self._swept >= SWEEP_EVERY)
+        sweep = recover and (self._given_now or now - self._swept >= self._sweep_pause)
         if sweep:
             self._swept = now
-        return {
-            "queues": list(queues),
-            "limit": limit,
-            "places": limit if free is None else min(free, limit),
-            "lease": lease,
-            "sweep": sweep,
-            "due_floor": -math.inf,
-            "token_floor": 0,
-            "rank_floor": -1,
-            "seq_floor": -1,
-        }
+        places = limit if free is None else min(free, limit)
+        return lending.claim_parameters(
+            queues, self._floors.known, limit=limit, places=places, lease=lease, sweep=sweep
+        )
 
     def _claimed(
         self, rows: list[Any], queues: Sequence[str], limit: int, lease: float, free: int | None, recover: bool
     ) -> list[Delivery]:
         """Return what one statement lent; where time, keys or limits have to be asked, it lent nothing."""
         deliveries, flags = lending.fast(rows, queues)
-        if not flags:
+        if flags & lending.SURPLUS:
+            self._ring(queues)
+        if not flags & lending.AGAIN:
+            self._floors.lent(deliveries)
             return deliveries
 
         def operation(work: Work) -> list[Delivery]:
             places = limit if free is None else min(free, limit)
-            lent = lending.slow(work, queues, limit=limit, places=places, lease=lease, recover=recover)
+            late = bool(flags & lending.LATE)
+            lent = lending.slow(work, queues, late=late, limit=limit, places=places, lease=lease, recover=recover)
             sending.ring(work, work.left, self._channel)
             return lent
 
-        return self._write(operation, "claiming")
+        deliveries = self._write(operation, "claiming")
+        self._floors.lent(deliveries)
+        return deliveries
+
+    def _ring(self, queues: Sequence[str]) -> None:
+        """Let others look again who passed over what was locked here for a moment."""
+        if self._channel is not None:
+            self._read(lambda work: sending.ring(work, queues, self._channel), "ringing")
+        self._bell.ring()
 
     # ----------------------------------------------------------------------------------------------------- settling
 
@@ -362,12 +408,23 @@ class PostgresDriver:
 
         def operation(work: Work) -> list[Settlement]:
             settled = settling.settle_rest(work, outcomes, list(answers))
-            sending.ring(work, _returned_to(outcomes), self._channel)
+            sending.ring(work, settling.queues_of(outcomes), self._channel)
             return settled
 
         settled = self._write(operation, "settling")
         self._bell.ring()
         return settled
+
+    def settle_in(self, connection: Any, outcomes: Sequence[Outcome]) -> None:
+        """Settle through a connection of the application's; see the contract."""
+        with self._errors("settling in the caller's transaction"):
+            work = self._foreign(connection)
+            if not settling.settle_all(work, outcomes):
+                foreign.spoil(work)
+                message = "the lease is not this attempt's any more, so its transaction cannot be committed"
+                raise LeaseLost(message)
+            if len(settling.plain_ones(outcomes)) < len(outcomes):
+                sending.ring(work, settling.queues_of(outcomes), self._channel)
 
     def exchange(
         self,
@@ -385,14 +442,18 @@ class PostgresDriver:
             return self.settle(outcomes), self._claim(queues, limit, lease, free, recover)
         answers: list[Settlement | None] = [None] * len(outcomes)
         name, values = settling.complete_parameters(plain)
+        self._floors.trust(self._connections.broken)
         parameters = self._claim_parameters(queues, limit, lease, free, recover)
+        asked = self._floors.survey(queues, self._clock.monotonic())
 
-        def both(work: Work) -> tuple[list[Any], list[Any]]:
-            with work.connection.pipeline():
+        def both(work: Work) -> tuple[list[Any], list[Any], list[Any]]:
+            with pipelined(work.connection):
+                found = None if asked is None else work.run("survey", **asked.parameters())
                 settled, claimed = work.run(name, **values), work.run("claim", **parameters)
-            return settled.fetchall(), claimed.fetchall()
+            return [] if found is None else found.fetchall(), settled.fetchall(), claimed.fetchall()
 
-        settled, claimed = self._read(both, "settling and claiming")
+        found, settled, claimed = self._ask(both, "settling and claiming", sweep=parameters["sweep"])
+        self._learn(asked, found)  # what lies below floors that fell is lent by the next claim
         settling.applied(answers, plain, settled)
         deliveries = self._claimed(claimed, queues, limit, lease, free, recover)
         return self._settle_rest(outcomes, answers), deliveries
@@ -411,7 +472,7 @@ class PostgresDriver:
 
     def get(self, ids: Sequence[str]) -> list[Record | None]:
         """Return records; see the contract."""
-        found = self._read(lambda work: looking.get(work, _uuids(ids)), "reading records")
+        found = self._read(lambda work: looking.get(work, uuids(ids)), "reading records")
         return [found.get(id) for id in ids]
 
     def browse(self, query: Query) -> Page:
@@ -434,7 +495,7 @@ class PostgresDriver:
         self, change: Callable[[Work, Sequence[str]], dict[str, State]], ids: Sequence[str], doing: str
     ) -> list[State | None]:
         def operation(work: Work) -> dict[str, State]:
-            states = change(work, _uuids(ids))
+            states = change(work, uuids(ids))
             sending.ring(work, [""], self._channel)
             return states
 
@@ -543,7 +604,7 @@ class PostgresDriver:
 
     def published(self, ids: Sequence[str], *, again_after: float) -> None:
         """Note what is on the transport; see the contract."""
-        self._read(lambda work: work.run("published", ids=_uuids(ids), wait=again_after), "noting what was published")
+        self._read(lambda work: work.run("published", ids=uuids(ids), wait=again_after), "noting what was published")
 
     def outbox(self, *, limit: int, again_after: float, recover: bool = True) -> list[Message]:
         """Return what must be published; see the contract."""
@@ -555,9 +616,14 @@ class PostgresDriver:
         """Lend jobs by id; see the contract."""
         places = len(ids) if free is None else free
         lent = self._write(
-            lambda work: pairing.lend(work, _uuids(ids), lease, places=places, recover=recover), "lending by id"
+            lambda work: pairing.lend(work, uuids(ids), lease, places=places, recover=recover), "lending by id"
         )
-        return [lent.get(id) for id in ids]
+        answers: list[Delivery | State | None] = []
+        for id in ids:
+            answers.append(lent.get(id))
+            if isinstance(answers[-1], Delivery):
+                lent[id] = "running"  # to whoever names it again
+        return answers
 
 
 _starts: WeakKeyDictionary[Clock, float] = WeakKeyDictionary()
@@ -566,30 +632,3 @@ _starts: WeakKeyDictionary[Clock, float] = WeakKeyDictionary()
 def _server_time(clock: Clock) -> float:
     """Return the time of a server for whose clock a test's clock stands: it does not step when this machine's is set."""
     return _starts.setdefault(clock, clock.time() - clock.monotonic()) + clock.monotonic()
-
-
-def _roll_back(connection: Connection) -> None:
-    """End a transaction that failed; a connection that cannot be asked any more is closed when it comes back."""
-    if connection.pgconn.transaction_status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}:
-        try:
-            connection.execute("ROLLBACK")
-        except psycopg.Error:
-            connection.close()
-
-
-def _returned_to(outcomes: Sequence[Outcome]) -> set[str]:
-    """Return the queues in which these outcomes may have put something."""
-    queues = {outcome.delivery.message.queue for outcome in outcomes}
-    return queues.union(message.queue for outcome in outcomes for message in outcome.follow_ups)
-
-
-def _uuids(ids: Sequence[str]) -> list[str]:
-    """Return those ids that are UUIDs in canonical form: no job has another."""
-    return [id for id in ids if _is_uuid(id)]
-
-
-def _is_uuid(id: str) -> bool:
-    try:
-        return str(UUID(id)) == id
-    except ValueError:
-        return False

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from typing import Any
+
+from psycopg.rows import tuple_row
 
 from queuekit.contract import ConfigurationError
 from queuekit_postgres.work import ForeignWork, Work
 
-__all__ = ["ForeignWork", "check_database", "cursor_of"]
+__all__ = ["ForeignWork", "check_database", "cursor_of", "spoil"]
 
 KNOWN = "give a psycopg connection, a SQLAlchemy session or connection, or Django's connection"
 
@@ -56,7 +60,20 @@ def _of_dbapi(connection: Any) -> Any:
     if connection.autocommit and connection.info.transaction_status == 0:
         message = "the connection commits by itself and is in no transaction: dispatch inside `with connection.transaction():`"
         raise ConfigurationError(message)
-    return connection.cursor()
+    return connection.cursor(**_with_plain_rows(kind))
+
+
+def _with_plain_rows(kind: type) -> dict[str, Any]:
+    """Return what asks a connection for rows that are tuples, whatever its application prefers."""
+    if any(base.__module__.startswith("psycopg2") for base in kind.__mro__):
+        return {"cursor_factory": sys.modules["psycopg2.extensions"].cursor}
+    return {"row_factory": tuple_row}
+
+
+def spoil(work: Work) -> None:
+    """Let the application's transaction fail: whatever is done with it now, nothing of it is committed."""
+    with contextlib.suppress(Exception):  # the error is the purpose, whatever its class in this library
+        work.run("spoil")
 
 
 def check_database(work: Work, schema: str, database: str) -> None:

@@ -6,14 +6,39 @@ from collections.abc import Sequence
 from typing import Any
 
 from queuekit.contract import Delivery, Message, Rate
+from queuekit_postgres.connections import pipelined
+from queuekit_postgres.floors import Known
 from queuekit_postgres.records import delivery_of, digest, options_of
 from queuekit_postgres.settling import Finishing, finish, wake
-from queuekit_postgres.work import Work
+from queuekit_postgres.work import Work, listed
 
-LATE, GATED = 1, 2
-"""Flags of `claim.sql`: time has work to do; a gated job stands at the head."""
+LATE, GATED, SURPLUS = 1, 2, 4
+"""Flags of `claim.sql`: time has work to do; a gated job stands at the head; more was locked than lent."""
+AGAIN = LATE | GATED
+"""Flags with which nothing was lent."""
 MORE = 100
 """Jobs looked at beyond those wanted, once some were held back by their key or limit."""
+
+
+def claim_parameters(
+    queues: Sequence[str], known: Known, *, limit: int, places: int, lease: float, sweep: bool
+) -> dict[str, Any]:
+    """Return the parameters of `claim.sql`."""
+    stretches = [(queue, n, *found) for n, queue in enumerate(queues, 1) for found in known.stretches(queue)]
+    names, numbers, ranks, floors, belows = zip(*stretches, strict=True) if stretches else ((),) * 5
+    return {
+        "queues": list(queues),
+        "limit": limit,
+        "places": places,
+        "lease": lease,
+        "sweep": sweep,
+        "names": list(names),
+        "places_of": listed(numbers),
+        "ranks": listed(ranks),
+        "floors": listed(floors),
+        "belows": listed(belows),
+        **known.times(),
+    }
 
 
 def fast(rows: list[tuple[Any, ...]], queues: Sequence[str]) -> tuple[list[Delivery], int]:
@@ -25,15 +50,16 @@ def fast(rows: list[tuple[Any, ...]], queues: Sequence[str]) -> tuple[list[Deliv
     return [delivery_of(row) for row in lent], flags
 
 
-def slow(work: Work, queues: Sequence[str], *, limit: int, places: int, lease: float, recover: bool) -> list[Delivery]:
-    """Let time do its work, then lend what keys and limits let go."""
-    promote(work, recover=recover)
-    open_queues = _unpaused(work, queues)
-    if not open_queues:
-        return []
+def slow(
+    work: Work, queues: Sequence[str], *, late: bool, limit: int, places: int, lease: float, recover: bool
+) -> list[Delivery]:
+    """Let time do its work if there is some (`late`), then lend what keys and limits let go."""
     taken: dict[bytes, int] = {}
-    chosen = _recovered(work, open_queues, min(places, limit), taken)
-    for queue in open_queues:
+    chosen: list[str] = []
+    if late:
+        promote(work, recover=recover)
+        chosen += _recovered(work, _unpaused(work, queues), min(places, limit), taken)
+    for queue in queues:
         if len(chosen) < limit:
             chosen += _ready(work, queue, limit - len(chosen), taken)
     return lend(work, chosen, lease=lease)
@@ -41,13 +67,13 @@ def slow(work: Work, queues: Sequence[str], *, limit: int, places: int, lease: f
 
 def promote(work: Work, *, recover: bool) -> None:
     """Let due jobs stand in line, and take expired leases back."""
-    work.run("promote")
+    work.run("promote", due_floor=work.known.due)
     if recover:
         _sweep(work)
 
 
 def _sweep(work: Work) -> None:
-    rows = work.rows("expired")
+    rows = work.rows("expired", started_floor=work.known.started)
     if not rows:
         return
     back = [id for id, cancel, _limit in rows if not cancel]
@@ -69,7 +95,7 @@ def _unpaused(work: Work, queues: Sequence[str]) -> list[str]:
 
 
 def _recovered(work: Work, queues: Sequence[str], places: int, taken: dict[bytes, int]) -> list[str]:
-    if places <= 0:
+    if places <= 0 or not queues:
         return []
     rows = work.rows("pick_recovered", queues=list(queues), limit=places)
     return pass_gates(work, rows, taken, most=places)
@@ -79,9 +105,11 @@ def _ready(work: Work, queue: str, limit: int, taken: dict[bytes, int]) -> list[
     """Pick the head of a line; jobs that are held back leave it, and later ones take their place."""
     chosen: list[str] = []
     more = 0
+    ranks, floors, belows = map(listed, zip(*work.known.stretches(queue), strict=True))
+    where = {"queue": queue, "ranks": ranks, "floors": floors, "belows": belows}
     while len(chosen) < limit:
         known = set(chosen)
-        rows = [row for row in work.rows("pick_ready", queue=queue, limit=limit + more) if row[0] not in known]
+        rows = [row for row in work.rows("pick_ready", limit=limit + more, **where) if row[0] not in known]
         passed = pass_gates(work, rows, taken, most=limit - len(chosen))
         chosen += passed
         if len(passed) == len(rows):
@@ -145,8 +173,11 @@ class Gates:
         keys = {digest(m.key) for m in messages if m.key is not None}
         work.lock([*limits, *rates, *keys])
         keyed = [id for id, m in gated.items() if m.key is not None]
-        self._blocked = {row[0] for row in work.rows("blocked_by_key", ids=keyed)} if keyed else set()
-        rows = work.rows("running_of_limits", keys=sorted(limits)) if limits else []
+        with pipelined(work.connection):
+            blocked = work.run("blocked_by_key", ids=keyed) if keyed else None
+            running = work.run("running_of_limits", keys=sorted(limits)) if limits else None
+        self._blocked = {row[0] for row in blocked.fetchall()} if blocked else set[str]()
+        rows = running.fetchall() if running else []
         self._running: dict[bytes, int] = {bytes(key): count for key, count in rows}
 
     def choose(self, ids: Sequence[str], most: int) -> list[str]:
@@ -189,7 +220,7 @@ class Gates:
         self._work.run("forget_grants", key=key, period=rate.period)
         [(count, age, waiting)] = self._work.rows("grants_of", key=key)
         if count < rate.limit:
-            self._work.run("take_grant", key=key)
+            self._work.run("take_grant", key=key, period=rate.period)
             return True
         wait = rate.period * (1 + waiting // rate.limit) - (age or 0.0)
         self._work.run("hold", held="rate", ids=[id], wait=wait)

@@ -30,12 +30,16 @@ SESSION = (
 when a statement was prepared would keep reading the whole table when it has a million rows."""
 
 
+PORT = 5432
+
+
 def from_url(url: Url) -> tuple[str, dict[str, Any]]:
     """Return libpq's connection string and the driver's own options."""
-    url.refuse_unknown({*OWN, *LIBPQ})
+    url.refuse_unknown({*OWN, *LIBPQ}, several_hosts=True)
+    ports = [port for _, port in url.hosts]
     parts: dict[str, Any] = {
-        "host": url.host or None,
-        "port": url.port,
+        "host": ",".join(host for host, _ in url.hosts) or None,
+        "port": ",".join(str(port or PORT) for port in ports) if any(ports) else None,
         "user": url.user,
         "password": url.password,
         "dbname": url.path.lstrip("/") or None,

@@ -39,10 +39,12 @@ def outbox(work: Work, limit: int, again_after: float, *, recover: bool) -> list
 
 def lend(work: Work, ids: Sequence[str], lease: float, *, places: int, recover: bool) -> dict[str, Delivery | State]:
     """Lend these very jobs where their keys, limits and queues allow it; up to `places` of those whose lease ran out."""
-    lending.promote(work, recover=recover)
     rows = work.rows("lendable", ids=list(ids))
+    if not all(_may_be_lent(row) for row in rows):  # time may have changed that
+        lending.promote(work, recover=recover)
+        rows = work.rows("lendable", ids=list(ids))
     answers: dict[str, Delivery | State] = {row[0]: row[4] for row in rows}
-    may = [row for row in rows if row[4] == "pending" and row[5] in {None, "rate", "published"}]
+    may = [row for row in rows if _may_be_lent(row)]
     startable = _startable(may, places)
     refused = {row[0] for row in may}.difference(row[0] for row in startable)
     if refused:  # their tickets are used up: the outbox names them again
@@ -50,9 +52,14 @@ def lend(work: Work, ids: Sequence[str], lease: float, *, places: int, recover: 
     passed = lending.pass_gates(work, startable, {}, most=len(may))
     for delivery in lending.lend(work, passed, lease=lease):
         answers[delivery.message.id] = delivery
-    ended = work.rows("ended_rows", ids=[id for id in ids if id not in answers])
-    answers.update({row[0]: row[2] for row in ended})
+    others = [id for id in ids if id not in answers]
+    answers.update({row[0]: row[2] for row in work.rows("ended_rows", ids=others)} if others else {})
     return answers
+
+
+def _may_be_lent(row: tuple[Any, ...]) -> bool:
+    """Whether a job waits for nothing but somebody who names it."""
+    return row[4] == "pending" and row[5] in {None, "rate", "published"}
 
 
 def _startable(rows: Sequence[tuple[Any, ...]], places: int) -> list[tuple[Any, ...]]:

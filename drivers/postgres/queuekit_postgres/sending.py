@@ -9,6 +9,7 @@ import msgspec
 import psycopg
 
 from queuekit.contract import Message, Receipt
+from queuekit_postgres.connections import pipelined
 from queuekit_postgres.records import bytes_of, digest, is_plain, options_of, row_of
 from queuekit_postgres.work import Work, listed
 
@@ -46,7 +47,7 @@ def send_one(work: Work, message: Message, channel: str | None) -> None:
 
 def send_few(work: Work, messages: Sequence[Message]) -> None:
     """Store messages one after the other, in one round trip."""
-    with work.connection.pipeline():
+    with pipelined(work.connection):
         for message in messages:
             work.run("insert_full", **row_of(message))
 
@@ -54,7 +55,7 @@ def send_few(work: Work, messages: Sequence[Message]) -> None:
 def send_many(work: Work, messages: Sequence[Message]) -> None:
     """Store messages by COPY; raises `Duplicate` when one has the id of an unfinished job."""
     fresh = {message.id: message for message in messages}
-    [(now,)] = work.rows("server_time")
+    [(now, _number)] = work.rows("begin_copy")
     plain = all(map(is_plain, fresh.values()))
     pack = _plain_row if plain else _full_row
     try:
@@ -120,7 +121,7 @@ def _conflict(work: Work, id: str, message: Message) -> Receipt:
     row = row_of(msgspec.structs.replace(message, id=id, unique=options_of(extra).unique))
     work.run("replace_job", **row)
     if key is not None:
-        work.run("next_of_key", key=key)
+        work.run("next_of_key", keys=[key])
     return Receipt(id, created=False, replaced=True)
 
 

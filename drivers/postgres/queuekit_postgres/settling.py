@@ -113,6 +113,15 @@ def applied(
     return None not in answers
 
 
+def settle_all(work: Work, outcomes: Sequence[Outcome]) -> bool:
+    """Apply outcomes inside the caller's transaction; whether every one of them counted."""
+    answers: list[Settlement | None] = [None] * len(outcomes)
+    if plain := plain_ones(outcomes):
+        name, values = complete_parameters(plain)
+        applied(answers, plain, work.rows(name, **values))
+    return set(settle_rest(work, outcomes, answers) if None in answers else answers) == {"applied"}
+
+
 def settle_rest(work: Work, outcomes: Sequence[Outcome], answers: list[Settlement | None]) -> list[Settlement]:
     """Judge and apply the outcomes that have no answer yet, in one transaction."""
     rest = [number for number, answer in enumerate(answers) if answer is None]
@@ -255,10 +264,9 @@ def let_go(work: Work, rows: Sequence[tuple[Any, ...]]) -> None:
 
 def wake(work: Work, *, keys: Iterable[bytes], limits: Iterable[bytes]) -> None:
     """Put the next job of each key and limit back into its line."""
-    for key in sorted(keys):
-        work.run("next_of_key", key=key)
-    for key in sorted(limits):
-        work.run("next_of_limit", key=key)
+    for name, found in (("next_of_key", sorted(keys)), ("next_of_limit", sorted(limits))):
+        if found:
+            work.run(name, keys=found)
 
 
 def extend(work: Work, deliveries: Sequence[Delivery], *, lease: float) -> list[Extension]:
@@ -272,3 +280,9 @@ def extend(work: Work, deliveries: Sequence[Delivery], *, lease: float) -> list[
 
 def _extension(row: tuple[Any, ...] | None) -> Extension:
     return Extension(held=False) if row is None else Extension(held=True, cancel=row[1], paused=row[2])
+
+
+def queues_of(outcomes: Sequence[Outcome]) -> set[str]:
+    """Return the queues in which these outcomes may have put something."""
+    queues = {outcome.delivery.message.queue for outcome in outcomes}
+    return queues.union(message.queue for outcome in outcomes for message in outcome.follow_ups)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
+from uuid import UUID
 
+from queuekit_postgres.floors import NOTHING, Known
 from queuekit_postgres.statements import Statements
 
 
@@ -20,12 +22,14 @@ class Executes(Protocol):
 class Work:
     """Statements on one connection, inside whatever transaction it is in."""
 
-    __slots__ = ("base", "connection", "left", "sql")
+    __slots__ = ("base", "connection", "known", "left", "sql")
 
-    def __init__(self, connection: Any, sql: Statements, base: dict[str, Any]) -> None:
+    def __init__(self, connection: Any, sql: Statements, base: dict[str, Any], known: Known = NOTHING) -> None:
         self.connection = connection
         self.sql = sql
         self.base = base
+        self.known = known
+        """What statements that claim need not read."""
         self.left: set[str] = set()
         """Queues whose waiting claims must look again when this is committed."""
 
@@ -64,3 +68,15 @@ class ForeignWork(Work):
 def listed(ids: Sequence[object]) -> str:
     """Return ids or numbers as an array literal: cheaper than adapting them one by one."""
     return f"{{{','.join(map(str, ids))}}}"
+
+
+def uuids(ids: Sequence[str]) -> list[str]:
+    """Return those ids that are UUIDs in canonical form: no job has another."""
+    return [id for id in ids if _is_uuid(id)]
+
+
+def _is_uuid(id: str) -> bool:
+    try:
+        return str(UUID(id)) == id
+    except ValueError:
+        return False

@@ -10,10 +10,12 @@ import psycopg
 import pytest
 
 from queuekit import ConfigurationError, DriverRejected, DriverUnavailable, Queue
-from queuekit.contract import Done, Message, Url
+from queuekit.contract import Concurrency, Done, Message, Rate, Url
 from queuekit.ids import new_id
 from queuekit_integration.harness import wait_until
-from queuekit_postgres import PostgresDriver
+from queuekit_postgres import PostgresDriver, schema, statements
+from queuekit_postgres.options import from_url, parts_of
+from queuekit_postgres.work import Work
 
 DOCS = Path(__file__).parents[3] / "docs" / "postgres.md"
 
@@ -45,7 +47,7 @@ def test_migrations_are_applied_once_also_by_several_at_once(make):
         thread.start()
     for thread in threads:
         thread.join(20)
-    assert [len(names) for names in sorted(applied, key=len)] == [0, 0, 0, 1]
+    assert [len(names) for names in sorted(applied, key=len)] == [0, 0, 0, 3]
     assert drivers[0].migrations() == []
 
 
@@ -109,6 +111,16 @@ def test_a_password_stands_in_no_error(namespace):
     assert "hunter2" not in f"{caught.value!r} {caught.value.__cause__!r} {driver!r}"
 
 
+def test_the_hosts_of_an_address_go_to_libpq_in_order():
+    conninfo, _ = from_url(Url.parse("postgresql://me@a.example:6000,b.example/app"))
+    assert dict(parts_of(conninfo)) == {
+        "host": "a.example,b.example",
+        "port": "6000,5432",
+        "user": "me",
+        "dbname": "app",
+    }
+
+
 @pytest.mark.parametrize(
     "option",
     ["schema=Drop%20Table", "timeout=0", "timeout=soon", "connections=1", "migrate=perhaps", "poll_interval=-1"],
@@ -156,6 +168,26 @@ def test_every_way_of_sending_stores_with_and_without_a_bell(make, listen, count
     assert len(driver.claim(["default"], limit=50, lease=10)) == count
 
 
+def test_a_schema_of_an_earlier_version_is_brought_up_to_date(make, postgres, monkeypatch):
+    """Also with a rate's grants in it: they count on, and are forgotten once their window is over."""
+    [first, *later] = statements.migrations("older")
+    monkeypatch.setattr(schema, "migrations", lambda _: [first])
+    make(schema="older").open()
+    execute(
+        postgres,
+        "INSERT INTO older.namespaces (name) VALUES ('n') ON CONFLICT DO NOTHING",
+        "INSERT INTO older.grants SELECT max(id), '\\x00', clock_timestamp() FROM older.namespaces",
+    )
+    monkeypatch.undo()
+    driver = make(schema="older", migrate=False)
+    with pytest.raises(DriverRejected, match=f"lacks {later[0][1]}"):
+        driver.open()
+    assert driver.migrate() == [name for _, name, _ in later]
+    driver.open()
+    driver.send([message(rate=Rate("r", 5, 60.0))])
+    assert len(driver.claim(["default"], limit=1, lease=10)) == 1
+
+
 def test_days_that_are_over_are_dropped_whole(make, postgres):
     driver = make()
     driver.open()
@@ -187,3 +219,33 @@ def test_renewals_touch_no_index(make, postgres):
 
     wait_until(lambda: updates()[0] == 220, "the statistics to arrive")
     assert updates()[1] >= 190, "renewals write to indexes"
+
+
+@pytest.mark.parametrize("kind", ["keyed", "limited"])
+def test_gated_jobs_cost_as_many_statements_in_a_batch_as_alone(make, monkeypatch, kind):
+    driver = make()
+    driver.open()
+    ran: list[str] = []
+    original = Work.run
+
+    def run(self, name, **values):
+        ran.append(name)
+        return original(self, name, **values)
+
+    def options(n):
+        return {"key": f"k{n}"} if kind == "keyed" else {"concurrency": Concurrency(f"c{n}", 1)}
+
+    driver.send([message(**options(n)) for n in range(100)])
+    monkeypatch.setattr(Work, "run", run)
+    lent = driver.claim(["default"], limit=100, lease=30)
+    assert len(lent) == 100
+    assert sorted(ran) == sorted(GATED_CLAIM[kind])
+    ran.clear()
+    assert driver.settle([Done(delivery) for delivery in lent]) == ["applied"] * 100
+    assert ran == ["lock_names", "held_rows", "finish", "next_of_key" if kind == "keyed" else "next_of_limit", "notify"]
+
+
+GATED_CLAIM = {
+    "keyed": ["survey", "claim", "pick_ready", "lock_names", "blocked_by_key", "lend"],
+    "limited": ["survey", "claim", "pick_ready", "lock_names", "running_of_limits", "lend"],
+}

@@ -3,56 +3,26 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
-import psycopg
 import pytest
 
 from queuekit import Job, Queue
-from queuekit_integration.harness import wait_until
-from queuekit_integration.servers import free_port
-
-PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+from queuekit_integration.servers import PgBouncer, ProcessServer
 
 
 @pytest.fixture
 def bouncer(postgres) -> Iterator[str]:
     """Return the address of a pooler in front of the server, with two connections for all."""
-    if PROGRAM is None:
-        pytest.skip("pgbouncer is not installed here (Debian: apt-get install pgbouncer)")
-    port = free_port()
-    with psycopg.connect(postgres.url()) as connection:
-        info = connection.info
-        target = f"host={info.host} port={info.port} dbname={info.dbname} user={info.user}"
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        settings = Path(folder, "pgbouncer.ini")
-        settings.write_text(
-            f"[databases]\napp = {target}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-            "auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\nmax_client_conn = 200\n",
-            "utf-8",
-        )
-        user = ["--user", "nobody"] if os.getuid() == 0 else []
-        process = subprocess.Popen([PROGRAM, *user, str(settings)], stderr=subprocess.DEVNULL)
-        try:
-            address = f"postgresql://queuekit@127.0.0.1:{port}/app"
-            wait_until(lambda: answers(address), "pgbouncer to answer")
-            yield address
-        finally:
-            process.kill()
-            process.wait()
-
-
-def answers(address: str) -> bool:
+    if PgBouncer().program() is None:
+        text = "pgbouncer is not installed here (Debian: apt-get install pgbouncer)"
+        pytest.fail(text) if os.environ.get("CI") else pytest.skip(text)
+    server = ProcessServer(PgBouncer(postgres.url()))
     try:
-        with psycopg.connect(address, connect_timeout=2) as connection:
-            return connection.execute("SELECT 1").fetchone() == (1,)
-    except psycopg.OperationalError:
-        return False
+        server.start()
+        yield server.url()
+    finally:
+        server.close()
 
 
 def test_jobs_run_through_it(bouncer, make, namespace):

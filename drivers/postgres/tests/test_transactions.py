@@ -9,9 +9,11 @@ import sqlalchemy
 from django.conf import settings
 from django.db import connection as django_connection
 from django.db import transaction
+from psycopg.rows import dict_row
 from sqlalchemy import orm
 
 from queuekit import ConfigurationError, Job, Queue
+from queuekit.contract import Done
 
 
 @pytest.fixture
@@ -77,6 +79,16 @@ def test_django(queue, postgres):
         assert pending(queue) == 0
     assert pending(queue) == 1
     django_connection.close()
+
+
+def test_rows_may_be_whatever_the_application_prefers(queue, postgres):
+    with psycopg.connect(postgres.url(), row_factory=dict_row) as connection:
+        assert queue.dispatch(Job("t", unique_for=60), connection=connection).created
+        assert not queue.dispatch(Job("t", unique_for=60), connection=connection).created
+        connection.commit()
+        [lent] = queue.driver.claim(["default"], limit=1, lease=10)
+        queue.driver.settle_in(connection, [Done(lent)])
+    assert queue.get(lent.message.id).state == "completed"
 
 
 def test_foreign_connections_are_refused(queue, postgres):

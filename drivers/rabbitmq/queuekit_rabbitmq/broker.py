@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import pika
 from pika.channel import Channel
 
 from queuekit.contract import FAILED_RETAIN, DriverUnavailable
@@ -18,12 +17,14 @@ from queuekit_rabbitmq.publisher import Parcel, Publisher, UnroutableError
 from queuekit_rabbitmq.session import Answer, Session, reply
 from queuekit_rabbitmq.settings import Settings
 from queuekit_rabbitmq.topology import BACK, LANES, NORMAL, Lane, Names
+from queuekit_rabbitmq.wire import fleeting
 
 __all__ = ["Broker"]
 
 TIMEOUT = 10.0
 """Seconds that the broker has to answer a declaration."""
-TRANSIENT = 1
+AT_ONCE = 8
+"""Channels on which many queues are made: a broker makes those of one channel one after the other."""
 Step = Callable[[Channel], None]
 
 
@@ -53,20 +54,32 @@ class Broker:
 
     def need_lane(self, queue: str, lane: Lane) -> None:
         """Make a lane unless this session knows it to exist; blocks for a round trip then."""
-        if lane not in self._lanes.get(queue, ()):
-            self._make_lane(queue, lane)
+        self.need_lanes([(queue, lane)])
 
-    def _make_lane(self, queue: str, lane: Lane) -> None:
+    def need_lanes(self, lanes: Iterable[tuple[str, Lane]]) -> None:
+        """Make those of these lanes that this session does not know to exist: many at once, since each costs the broker a commit."""
+        missing = [(queue, lane) for queue, lane in dict.fromkeys(lanes) if lane not in self._lanes.get(queue, ())]
+        if not missing:
+            return
+
+        def steps(some: Sequence[tuple[str, Lane]]) -> Step:
+            return lambda channel: self._make_lanes(channel, some)
+
+        wide = min(len(missing), AT_ONCE)
+        self._declare(*(steps(missing[start::wide]) for start in range(wide)), doing=f"making {len(missing)} queues")
+        self._publisher.publish([_notice(self._names.lanes, f"new.{lane}.{queue}") for queue, lane in missing])
+        for queue, lane in missing:
+            self.note_lane(queue, lane)
+
+    def _make_lanes(self, channel: Channel, lanes: Sequence[tuple[str, Lane]]) -> None:
+        for queue, lane in lanes:
+            self._make_lane(channel, queue, lane)
+
+    def _make_lane(self, channel: Channel, queue: str, lane: Lane) -> None:
         name = self._names.lane(queue, lane)
-
-        def steps(channel: Channel) -> None:
-            channel.queue_declare(self._names.dead(queue), durable=True, arguments=self._dead_arguments())
-            channel.queue_declare(name, durable=True, arguments=self._lane_arguments(queue))
-            channel.queue_bind(self._names.void, self._names.lanes, f"is.{lane}.{queue}")
-
-        self._declare(steps, doing=f"making the queue {name}")
-        self._publisher.publish([_notice(self._names.lanes, f"new.{lane}.{queue}")])
-        self.note_lane(queue, lane)
+        channel.queue_declare(self._names.dead(queue), durable=True, arguments=self._dead_arguments())
+        channel.queue_declare(name, durable=True, arguments=self._lane_arguments(queue))
+        channel.queue_bind(self._names.void, self._names.lanes, f"is.{lane}.{queue}")
 
     def need_ladder(self, queue: str, lane: Lane, units: int) -> str:
         """Make the steps that a delay needs; return the exchange at which it enters."""
@@ -120,14 +133,17 @@ class Broker:
     def _dead_arguments(self) -> dict[str, Any]:
         return {"x-queue-type": self._settings.queue_type, "x-message-ttl": round(FAILED_RETAIN * 1000)}
 
-    def _declare(self, steps: Step, *, doing: str) -> None:
-        """Run declarations without waiting for each; a synchronous method behind them answers for all."""
+    def _declare(self, *several: Step, doing: str) -> None:
+        """Run declarations, each of these on a channel of its own, without waiting for each; a synchronous method behind them answers for all."""
 
-        def run(channel: Channel, answer: Answer) -> None:
-            steps(channel)
-            channel.basic_qos(callback=lambda _: reply(answer))
+        def answered(steps: Step) -> Callable[[Channel, Answer], None]:
+            def run(channel: Channel, answer: Answer) -> None:
+                steps(channel)
+                channel.basic_qos(callback=lambda _: reply(answer))
 
-        self._session.aside(run, doing=doing, timeout=TIMEOUT)
+            return run
+
+        self._session.aside(*map(answered, several), doing=doing, timeout=TIMEOUT * len(several))
 
     # --------------------------------------------------------------------------------------------------- knowing
 
@@ -160,19 +176,21 @@ class Broker:
     def look_for_lanes(self, queues: Iterable[str]) -> None:
         """Ask the broker which lanes these queues have; blocks for a round trip."""
         missing: list[tuple[str, Lane]] = []
+        queues = list(queues)
+        self.need_lanes((queue, NORMAL) for queue in queues)
         for queue in queues:
-            self.need_lane(queue, NORMAL)
             missing += [(queue, lane) for lane in LANES if lane not in self._lanes[queue]]
         batch = self._publisher.publish([_notice(self._names.lanes, f"is.{lane}.{queue}") for queue, lane in missing])
         if missing and not batch.wait(TIMEOUT):
             raise DriverUnavailable("RabbitMQ did not say which queues exist")
-        confirmed = set(batch.accepted)
+        confirmed, found = set(batch.accepted), list[tuple[str, Lane]]()
         for index, (queue, lane) in enumerate(missing):
             error = batch.errors.get(index)
             if error is None and index in confirmed:
-                self.need_lane(queue, lane)  # it was made once; if somebody has deleted it, it is made again
+                found.append((queue, lane))  # it was made once; if somebody has deleted it, it is made again
             elif not isinstance(error, UnroutableError):
                 raise DriverUnavailable(f"RabbitMQ did not say which queues exist: {error or self._session.error}")
+        self.need_lanes(found)
 
     def depths(self, names: Iterable[str]) -> dict[str, int]:
         """Return how many messages are ready in each of these queues; raises when one of them does not exist."""
@@ -235,4 +253,5 @@ class Broker:
 
 
 def _notice(exchange: str, key: str) -> Parcel:
-    return exchange, key, pika.BasicProperties(message_id=str(uuid.uuid4()), delivery_mode=TRANSIENT), b""
+    id = str(uuid.uuid4())
+    return exchange, key, id, fleeting(id), b""

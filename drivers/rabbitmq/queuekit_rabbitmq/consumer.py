@@ -12,7 +12,8 @@ import pika
 
 from queuekit.contract import Wakeup
 from queuekit_rabbitmq.session import Answer, Session, reply
-from queuekit_rabbitmq.wire import acknowledgements
+from queuekit_rabbitmq.stream import Arrival
+from queuekit_rabbitmq.wire import Properties, acknowledgements, decoded
 
 if TYPE_CHECKING:
     from pika.channel import Channel
@@ -26,37 +27,103 @@ EXACT = 32
 
 
 class Held:
-    """A message that the broker has lent to this connection."""
+    """A message that the broker has lent to this connection: a delivery's receipt."""
 
-    __slots__ = ("body", "came", "lane", "properties", "queue", "redelivered", "settled", "tag")
+    __slots__ = (
+        "_properties",
+        "body",
+        "came",
+        "consumer",
+        "lost",
+        "redelivered",
+        "settled",
+        "source",
+        "subscription",
+        "tag",
+    )
 
     def __init__(
-        self, tag: int, queue: str, lane: str, method: Any, properties: pika.BasicProperties, body: bytes
+        self,
+        consumer: Consumer,
+        source: Source,
+        tag: int,
+        *,
+        redelivered: bool,
+        properties: bytes,
+        body: bytes,
+        came: float,
+        subscription: Subscription | None = None,
     ) -> None:
+        self.consumer = consumer
+        self.source = source
         self.tag = tag
-        self.queue = queue
-        self.lane = lane
-        """The name of the queue it came from."""
-        self.redelivered: bool = method.redelivered
-        self.properties = properties
+        self.redelivered = redelivered
+        self._properties = properties
         self.body = body
-        self.came = time.monotonic()
+        self.came = came
+        self.subscription = subscription
+        """What it was pushed by; None when it was fetched."""
         self.settled = False
+        self.lost = False
+        """Whether its acknowledgement had no answer: asked again, it has none either."""
+
+    @property
+    def queue(self) -> str:
+        """The queue of the job."""
+        return self.source.queue
+
+    @property
+    def session(self) -> Session:
+        """What it is lent on."""
+        return self.consumer.session
+
+    @property
+    def properties(self) -> Properties:
+        """Its properties; read when asked for, which is not on the I/O thread."""
+        return decoded(self._properties)
 
 
 class Source:
-    """One lane that is consumed from."""
+    """One lane that is lent from."""
 
-    __slots__ = ("lane", "prefetch", "queue", "tag", "waiting")
+    __slots__ = ("ending", "lane", "queue", "subscription", "waiting", "wanted")
 
     def __init__(self, queue: str, lane: str) -> None:
         self.queue = queue
         self.lane = lane
-        self.tag: str | None = None
-        """The consumer's tag; None when the broker pushes nothing."""
-        self.prefetch = 0
+        """The name of the broker's queue."""
+        self.subscription: Subscription | None = None
+        """What the broker pushes by; None when it pushes nothing."""
+        self.wanted = 0
+        """The allowance that it shall have, as soon as the present one is used up."""
+        self.ending = 0
+        """How many cancelled subscriptions may still bring something."""
         self.waiting: deque[Held] = deque()
         """Pushed and not claimed yet."""
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing of the lane is on its way here or waits to be claimed, so that what is fetched now is the next in order."""
+        subscription = self.subscription
+        return not self.waiting and not self.ending and (subscription is None or subscription.used_up)
+
+
+class Subscription:
+    """A consumer of a lane at the broker. Its allowance counts what it was pushed itself, and nothing else of its lane."""
+
+    __slots__ = ("prefetch", "source", "tag", "used")
+
+    def __init__(self, source: Source, tag: str, prefetch: int) -> None:
+        self.source = source
+        self.tag = tag
+        self.prefetch = prefetch
+        self.used = 0
+        """How many of the messages that it was pushed are unacknowledged."""
+
+    @property
+    def used_up(self) -> bool:
+        """Whether the broker pushes nothing more until something is acknowledged."""
+        return self.used >= self.prefetch
 
 
 class Consumer:
@@ -65,10 +132,12 @@ class Consumer:
     def __init__(
         self, session: Session, *, give_back: Callable[[list[Held]], None], gone: Callable[[str], None]
     ) -> None:
-        self._session = session
+        self.session = session
         self._gone = gone
         self._give_back = give_back
         self._sources: dict[str, Source] = {}
+        self._subscriptions: dict[bytes, Subscription] = {}
+        """By their tags; of a cancelled one until the broker has said that nothing more comes."""
         self._outstanding: dict[int, Held] = {}
         """Everything unacknowledged, by tag, oldest first."""
         self._waiters: set[Wakeup] = set()
@@ -97,19 +166,25 @@ class Consumer:
                         break
         return found
 
-    def pushed(self, lane: str) -> bool:
-        """Whether the broker pushes what comes to this lane, and has not used up its allowance."""
+    def consumes(self, lane: str) -> bool:
+        """Whether the broker pushes what comes to this lane."""
         source = self._sources.get(lane)
-        if source is None or source.tag is None:
-            return False
-        return sum(held.lane == lane for held in list(self._outstanding.values())) < source.prefetch
+        return source is not None and source.subscription is not None
+
+    def used_up(self, lane: str) -> bool:
+        """Whether the broker pushes nothing more to this lane until something is acknowledged."""
+        source = self._sources.get(lane)
+        return source is not None and source.subscription is not None and source.subscription.used_up
 
     def fetch(self, lanes: Sequence[tuple[str, str]], *, limit: int, timeout: float) -> list[Held]:
-        """Fetch up to `limit` messages that are ready now, lane by lane; one round trip each."""
+        """Fetch up to `limit` messages that are ready now, lane by lane; one round trip each.
+
+        From a lane of which something is on its way here nothing is fetched: it would overtake that.
+        """
         with self._fetching:
             found: list[Held] = []
             doing = "fetching messages"
-            self._session.ask(
+            self.session.ask(
                 lambda answer: self._fetch(deque(lanes), limit, found, answer), doing=doing, timeout=timeout
             )
             return found
@@ -118,25 +193,32 @@ class Consumer:
         """Fetch the next one; each answer asks for the one after it."""
 
         def got(_channel: Any, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
-            held = Held(method.delivery_tag, *lanes[0], method, properties, body)
-            with self._lock:
-                self._outstanding[held.tag] = held
-            found.append(held)
+            queue, lane = lanes[0]
+            source = self._sources.get(lane) or self._sources.setdefault(lane, Source(queue, lane))
+            found.append(self._hold(source, method.delivery_tag, method.redelivered, _encoded(properties), body))
             self._fetch(lanes, limit, found, answer)
 
         def empty(_: Any) -> None:
             lanes.popleft()
             self._fetch(lanes, limit, found, answer)
 
+        while lanes and not self._at_rest(lanes[0][1]):
+            lanes.popleft()
         if not lanes or len(found) >= limit:
             reply(answer)
             return
         self._on_empty = empty
-        self._session.channel.basic_get(lanes[0][1], got)
+        self.session.channel.basic_get(lanes[0][1], got)
+
+    def _at_rest(self, lane: str) -> bool:
+        """Ask before each fetch: an acknowledgement may have left meanwhile, and then the broker pushes again. On the I/O thread."""
+        source = self._sources.get(lane)
+        return source is None or source.at_rest
 
     def prepare(self, channel: Channel) -> None:
         """Hear of lanes that are empty, and of consumers that the broker cancels; on the I/O thread."""
-        self._session.on_lost = self.wake
+        self.session.on_lost = self.wake
+        self.session.connection.short_cut(channel.channel_number, on_arrivals=self._on_arrivals)
         channel.add_callback(self._empty, [pika.spec.Basic.GetEmpty], one_shot=False)
         channel.add_on_cancel_callback(self._on_cancelled)
 
@@ -146,21 +228,25 @@ class Consumer:
     # ------------------------------------------------------------------------------------------------ being pushed
 
     def subscribe(self, lanes: Sequence[tuple[str, str]], *, want: int) -> None:
-        """Let the broker push: together about `want` unacknowledged messages, shared among the lanes."""
+        """Let the broker push: together about `want` unacknowledged messages, shared among the lanes.
+
+        A lane's allowance changes once it is used up. A consumer that is cancelled earlier may have something on its way, and the
+        broker takes that back: it comes again behind others, in any order, and as if it had been lent.
+        """
         share = _step(max(1, -(-want // len(lanes))))
         wanted = {lane for _, lane in lanes}
-        stale = [source for lane, source in self._sources.items() if source.tag is not None and lane not in wanted]
+        stale = [source for lane, source in self._sources.items() if source.subscription and lane not in wanted]
         moved = [lane for lane in lanes if self._moves(lane[1], share)]
         if moved or stale:
-            self._session.call(lambda: self._resubscribe(moved, stale, share))
+            self.session.call(lambda: self._resubscribe(moved, stale, share))
 
     def _moves(self, lane: str, share: int) -> bool:
         """Ask whether a lane needs a consumer of another allowance; half as much again is let pass, for a new one costs a commit."""
         source = self._sources.get(lane)
-        if source is None or source.tag is None:
+        if source is None or source.subscription is None:
             return True
         slack = share // 2 if share > EXACT else 0
-        return not share <= source.prefetch <= share + slack
+        return not share <= source.wanted <= share + slack
 
     def _resubscribe(self, lanes: Sequence[tuple[str, str]], stale: Sequence[Source], share: int) -> None:
         for source in stale:
@@ -168,47 +254,87 @@ class Consumer:
         for queue, lane in lanes:
             if self._moves(lane, share):
                 source = self._sources.setdefault(lane, Source(queue, lane))
-                self._cancel(source)
-                self._consume(source, share)
+                source.wanted = share
+                self._fit(source)
+
+    def _fit(self, source: Source) -> None:
+        """Give a lane the allowance that is wanted, unless something may be on its way."""
+        present = source.subscription
+        if present is None or (present.used_up and present.prefetch != source.wanted):
+            self._cancel(source)
+            self._consume(source, source.wanted)
 
     def _consume(self, source: Source, prefetch: int) -> None:
         self._tags += 1
-        source.tag = f"queuekit-{self._tags}"
-        source.prefetch = prefetch
-        queue, lane, waiting = source.queue, source.lane, source.waiting
-        outstanding, waiters, lock = self._outstanding, self._waiters, self._lock
+        source.subscription = subscription = Subscription(source, f"queuekit-{self._tags}", prefetch)
+        tag = subscription.tag.encode()
+        self._subscriptions[tag] = subscription
+        self.session.connection.consumers.add(tag)
 
         def pushed(_channel: Any, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
-            held = Held(method.delivery_tag, queue, lane, method, properties, body)
-            with lock:
-                outstanding[held.tag] = held
-                waiting.append(held)
-                for wakeup in waiters:
-                    wakeup.set()
-            self._pushed_at = held.came
-            if not self._looking:
-                self._look_later()
+            self._on_arrivals([(tag, method.delivery_tag, method.redelivered, _encoded(properties), body)])
 
-        self._session.channel.basic_qos(prefetch_count=prefetch)
-        self._session.channel.basic_consume(lane, pushed, consumer_tag=source.tag)
+        self.session.channel.basic_qos(prefetch_count=prefetch)
+        self.session.channel.basic_consume(source.lane, pushed, consumer_tag=subscription.tag)
+
+    def _on_arrivals(self, arrivals: Sequence[Arrival]) -> None:
+        """Take what the broker has pushed; also of a consumer that was just cancelled: nothing else would lend it again."""
+        self._pushed_at = now = time.monotonic()
+        outstanding, subscriptions = self._outstanding, self._subscriptions
+        with self._lock:
+            for consumer, tag, redelivered, properties, body in arrivals:
+                by = subscriptions[consumer]
+                outstanding[tag] = held = Held(
+                    self,
+                    by.source,
+                    tag,
+                    redelivered=redelivered,
+                    properties=properties,
+                    body=body,
+                    came=now,
+                    subscription=by,
+                )
+                by.used += 1
+                by.source.waiting.append(held)
+            for wakeup in self._waiters:
+                wakeup.set()
+        for by in {subscriptions[arrival[0]] for arrival in arrivals}:
+            if by is by.source.subscription:
+                self._fit(by.source)
+        if not self._looking:
+            self._look_later()
+
+    def _hold(self, source: Source, tag: int, redelivered: bool, properties: bytes, body: bytes) -> Held:
+        held = Held(self, source, tag, redelivered=redelivered, properties=properties, body=body, came=time.monotonic())
+        with self._lock:
+            self._outstanding[tag] = held
+        return held
 
     def _cancel(self, source: Source) -> None:
-        if source.tag is not None:
-            self._session.channel.basic_cancel(source.tag)
-            source.tag = None
+        subscription, source.subscription = source.subscription, None
+        if subscription is not None:
+            source.ending += 1
+            self.session.channel.basic_cancel(subscription.tag, lambda _: self._cancelled(subscription))
+
+    def _cancelled(self, subscription: Subscription) -> None:
+        """Note that nothing more comes by a subscription."""
+        subscription.source.ending -= 1
+        tag = subscription.tag.encode()
+        self._subscriptions.pop(tag, None)
+        self.session.connection.consumers.discard(tag)
 
     def _on_cancelled(self, frame: Any) -> None:
         """Note that the broker cancelled a consumer, because its queue was deleted. The next claim makes it anew."""
         for source in self._sources.values():
-            if source.tag == frame.method.consumer_tag:
-                source.tag = None
+            if source.subscription is not None and source.subscription.tag == frame.method.consumer_tag:
+                source.subscription = None
                 self.looked.discard(source.queue)
                 self._gone(source.queue)
         self.wake()
 
     def stop(self) -> list[Held]:
         """Let the broker push nothing more, and take everything that nobody has claimed. From any thread."""
-        self._session.call(lambda: self._resubscribe((), tuple(self._sources.values()), 0))
+        self.session.call(lambda: self._resubscribe((), tuple(self._sources.values()), 0))
         with self._lock:
             return self._drained()
 
@@ -220,7 +346,7 @@ class Consumer:
 
     def _look_later(self) -> None:
         self._looking = True
-        self._session.later(STALE, self._look)
+        self.session.later(STALE, self._look)
 
     def _look(self) -> None:
         """Give back what was pushed and is not claimed: the worker turned slow, or has stopped."""
@@ -246,7 +372,7 @@ class Consumer:
         self._pushed_at = time.monotonic()
         sources = [self._sources[lane] for lane in lanes]
         if sources:
-            self._session.call(lambda: self._resubscribe((), sources, 0))
+            self.session.call(lambda: self._resubscribe((), sources, 0))
 
     # ------------------------------------------------------------------------------------------------- waiting
 
@@ -290,9 +416,9 @@ class Consumer:
 
         def begin(answer: Answer) -> None:
             self._acknowledge(held)
-            self._session.channel.basic_qos(callback=lambda _: reply(answer))
+            self.session.channel.basic_qos(callback=lambda _: reply(answer))
 
-        self._session.ask(begin, doing="acknowledging", timeout=timeout)
+        self.session.ask(begin, doing="acknowledging", timeout=timeout)
 
     def _acknowledge(self, held: Sequence[Held]) -> None:
         """Acknowledge all up to the first message that stays open in one frame, the others one by one."""
@@ -304,9 +430,15 @@ class Consumer:
                     break
                 run = tag
             for tag in tags:
-                self._outstanding.pop(tag, None)
-        channel = self._session.channel.channel_number
-        self._session.write(acknowledgements(channel, run, sorted(tag for tag in tags if tag > run)))
+                gone = self._outstanding.pop(tag, None)
+                if gone is not None and gone.subscription is not None:
+                    gone.subscription.used -= 1
+        channel = self.session.channel.channel_number
+        self.session.write(acknowledgements(channel, run, sorted(tag for tag in tags if tag > run)))
+
+
+def _encoded(properties: Any) -> bytes:
+    return b"".join(properties.encode())
 
 
 def _take(waiting: deque[Held], found: list[Held], limit: int, recovered: int) -> int:

@@ -17,6 +17,11 @@ if _pika.level == logging.NOTSET:
     # It logs a dozen errors for each refused connection; everything in them is in the one error that is raised instead.
     _pika.setLevel(logging.CRITICAL)
 
+GUESSED = (
+    exceptions.IncompatibleProtocolError,
+    exceptions.ProbableAuthenticationError,
+    exceptions.ProbableAccessDeniedError,
+)
 LASTING: dict[int, str] = {
     403: "the user may not do this: grant it configure, write and read on the namespace's names",
     404: "the queue or exchange does not exist",
@@ -27,13 +32,27 @@ LASTING: dict[int, str] = {
     540: "this broker does not know that: RabbitMQ 3.10 or newer is needed",
 }
 """Reply codes (AMQP 0-9-1, section 1.2, and RabbitMQ's own use of them) after which somebody must act."""
+GUESSES = (
+    exceptions.ProbableAuthenticationError,
+    exceptions.ProbableAccessDeniedError,
+    exceptions.IncompatibleProtocolError,
+)
+"""What pika guesses from the step at which a connection ended. RabbitMQ says why before it ends one, so that an end without a word is a
+network's or a dying broker's, and passes; the text has the original error's name."""
 
 
 def of_error(error: BaseException, where: str) -> DriverError:
     """Say what it means that a connection could not be opened, or was lost."""
     error = _root(error)
+    if isinstance(error, GUESSED) and "StreamLostError" in str(error):
+        # Pika guesses from the step at which the connection was lost; a broker that refuses says so.
+        return DriverUnavailable(
+            f"RabbitMQ at {where} cannot be reached (the connection was lost while it was opened: {error})"
+        )
     if isinstance(error, exceptions.ConnectionClosed | exceptions.ChannelClosed):
         return of_code(error.reply_code, error.reply_text, where)
+    if isinstance(error, GUESSES) and "ConnectionClosedByBroker" not in str(error):
+        return DriverUnavailable(f"RabbitMQ at {where} hung up while the connection was made ({error})")
     if isinstance(error, exceptions.ProbableAuthenticationError | exceptions.AuthenticationError):
         return DriverRejected(f"RabbitMQ at {where} refused the user's name or password")
     if isinstance(error, exceptions.ProbableAccessDeniedError):

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-import pika
 
 from queuekit.contract import Dead, Message, UnsupportedError
+from queuekit_rabbitmq.wire import Properties, encoded
 
 __all__ = [
     "attempts_of",
@@ -21,7 +21,6 @@ __all__ = [
     "refuse_fields",
 ]
 
-PERSISTENT = 2
 ATTEMPTS, GENERATION, PRIORITY, TAGS, RETAIN, REASON, STATE, ERROR = (
     f"queuekit-{name}" for name in ("attempts", "generation", "priority", "tags", "retain", "reason", "state", "error")
 )
@@ -45,8 +44,12 @@ def body_of(message: Message) -> bytes:
     return message.body.encode("utf-8", "surrogateescape")
 
 
-def properties_of(message: Message, attempts: int = 0, generation: int = 0) -> pika.BasicProperties:
+def properties_of(message: Message, attempts: int = 0, generation: int = 0) -> bytes:
     """Describe a message; `attempts` were made under earlier messages of the same job in this `generation`."""
+    return encoded(message.id, message.type, _headers_of(message, attempts, generation))
+
+
+def _headers_of(message: Message, attempts: int, generation: int) -> dict[str, Any]:
     headers: dict[str, Any] = {}
     if generation:
         headers[GENERATION] = generation
@@ -58,34 +61,31 @@ def properties_of(message: Message, attempts: int = 0, generation: int = 0) -> p
         headers[TAGS] = list(message.tags)
     if message.retain is not None:
         headers[RETAIN] = str(message.retain)
-    return pika.BasicProperties(
-        delivery_mode=PERSISTENT, message_id=message.id, type=message.type, headers=headers or None
-    )
+    return headers
 
 
-def dead_properties(outcome: Dead) -> pika.BasicProperties:
+def dead_properties(outcome: Dead) -> bytes:
     """Describe a message that ends in the queue of failed jobs."""
     delivery = outcome.delivery
-    properties = properties_of(delivery.message, delivery.attempt, delivery.generation)
-    headers = properties.headers or {}
+    message = delivery.message
+    headers = _headers_of(message, delivery.attempt, delivery.generation)
     headers[REASON] = outcome.reason
     headers[STATE] = outcome.state
     if outcome.error is not None:
         headers[ERROR] = msgspec.json.encode(outcome.error).decode()
-    properties.headers = headers
-    return properties
+    return encoded(message.id, message.type, headers)
 
 
-def message_of(queue: str, properties: pika.BasicProperties, body: bytes) -> Message:
+def message_of(queue: str, properties: Properties, body: bytes) -> Message:
     """Read a message; one that queuekit did not write gets a fresh id."""
+    id, type, headers = properties
     text = body.decode("utf-8", "surrogateescape")
-    headers = properties.headers
     if not headers:
-        return Message(properties.message_id or str(uuid.uuid4()), queue, properties.type or "", text)
+        return Message(id or str(uuid.uuid4()), queue, type or "", text)
     return Message(
-        properties.message_id or str(uuid.uuid4()),
+        id or str(uuid.uuid4()),
         queue,
-        properties.type or "",
+        type or "",
         text,
         priority=_whole(headers, PRIORITY, 4),
         tags=tuple(str(tag) for tag in headers.get(TAGS) or ()),
@@ -93,19 +93,21 @@ def message_of(queue: str, properties: pika.BasicProperties, body: bytes) -> Mes
     )
 
 
-def attempts_of(properties: pika.BasicProperties, *, redelivered: bool) -> tuple[int, int]:
+def attempts_of(properties: Properties, *, redelivered: bool) -> tuple[int, int]:
     """Return how many attempts earlier messages of the job had, and how often this one was lent before.
 
     A classic queue knows of the latter only whether it was at all.
     """
-    headers = properties.headers or {}
+    headers = properties[2]
+    if not headers:
+        return 0, int(redelivered)
     lent = _whole(headers, DELIVERIES, 1 if redelivered and DELIVERIES not in headers else 0)
     return _whole(headers, ATTEMPTS, 0), lent
 
 
-def generation_of(properties: pika.BasicProperties) -> int:
+def generation_of(properties: Properties) -> int:
     """Return how often the job was started over."""
-    return _whole(properties.headers or {}, GENERATION, 0)
+    return _whole(properties[2], GENERATION, 0)
 
 
 def _whole(headers: Mapping[str, Any], name: str, default: int) -> int:

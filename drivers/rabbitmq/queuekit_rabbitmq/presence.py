@@ -18,6 +18,7 @@ import pika
 
 from queuekit_rabbitmq.publisher import Parcel, Publisher
 from queuekit_rabbitmq.topology import Names
+from queuekit_rabbitmq.wire import fleeting
 
 if TYPE_CHECKING:
     from pika.channel import Channel
@@ -88,8 +89,7 @@ class Census:
             del self._polls[name]
 
     def _question(self, name: str) -> Parcel:
-        properties = pika.BasicProperties(message_id=name, correlation_id=name, reply_to=REPLY_TO, delivery_mode=1)
-        return self._names.lanes, "ask", properties, b""
+        return self._names.lanes, "ask", name, fleeting(name, correlation_id=name, reply_to=REPLY_TO), b""
 
     def _heard(self, _channel: Channel, _method: Any, properties: pika.BasicProperties, body: bytes) -> None:
         poll = self._polls.get(properties.correlation_id)

@@ -7,25 +7,27 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import pika
 from pika import spec
 
 from queuekit.contract import BackendFull, DispatchTimeout, DriverError, DriverUnavailable
 from queuekit_rabbitmq.session import Answer, Session
-from queuekit_rabbitmq.wire import publication
+from queuekit_rabbitmq.wire import content, publication
 
 if TYPE_CHECKING:
+    import pika
     from pika.channel import Channel
 
 __all__ = ["Batch", "Parcel", "Publisher", "Refusal", "UnroutableError"]
 
-Parcel: TypeAlias = tuple[str, str, pika.BasicProperties, bytes]
-"""Exchange, routing key, properties, body."""
+Parcel: TypeAlias = tuple[str, str, str, bytes, bytes]
+"""Exchange, routing key, message id, properties as they travel, body."""
 Refusal: TypeAlias = DriverError | DispatchTimeout
 """Why a message was certainly not stored."""
 WAITING, LEFT, CONFIRMED, FAILED = 0, 1, 2, 3
 PER_TURN = 200
 """Messages encoded before the I/O thread looks after its socket again."""
+KNOWN = 1000
+"""Addresses whose first frame is kept."""
 
 
 class UnroutableError(DriverUnavailable):
@@ -99,6 +101,8 @@ class Publisher:
         self._window = window
         self._number = 0
         self._outstanding: dict[int, tuple[Batch, int]] = {}
+        self._beginnings: dict[tuple[str, str], bytes] = {}
+        """First frames of publishes, by exchange and routing key."""
         self._backlog: deque[Batch] = deque()
         self._returned: set[str] = set()
         """Ids of messages that came back as unroutable; their confirm follows at once."""
@@ -112,7 +116,8 @@ class Publisher:
         """Switch confirms on; on the I/O thread."""
         self._session.on_unblocked = self._pump
         channel.add_on_return_callback(self._on_return)
-        channel.confirm_delivery(self._on_confirm, callback=lambda _: ready())
+        channel.confirm_delivery(self._on_answer, callback=lambda _: ready())
+        self._session.connection.short_cut(channel.channel_number, on_confirm=self._on_confirm)
 
     def publish(self, parcels: Sequence[Parcel], on_done: Callable[[Batch], None] | None = None) -> Batch:
         """Start publishing; the batch says what became of it. From any thread, never blocks."""
@@ -162,8 +167,7 @@ class Publisher:
         if self._outstanding:
             self._pump()
         else:
-            # Let the loop read first: after a quiet time it may learn only now that nobody is there, and then nothing has left.
-            self._session.later(0, lambda: self._session.later(0, self._pump))
+            self._session.after_reading(self._pump)
 
     def _pump(self) -> None:
         """Let messages leave while the window has room."""
@@ -188,12 +192,20 @@ class Publisher:
     def _leave(self, batch: Batch, stop: int, frames: list[bytes]) -> None:
         """Encode a batch's messages up to `stop`, and note that they leave."""
         channel, most = self._session.channel.channel_number, self._session.body_most
+        beginnings, outstanding, number = self._beginnings, self._outstanding, self._number
         for index in range(batch.next, stop):
-            exchange, key, properties, body = batch.parcels[index]
-            frames += publication(channel, exchange, key, properties, body, most=most)
-            self._number += 1
-            self._outstanding[self._number] = (batch, index)
+            exchange, key, _, properties, body = batch.parcels[index]
+            frames.append(beginnings.get((exchange, key)) or self._beginning(channel, exchange, key))
+            frames += content(channel, properties, body, most=most)
+            number += 1
+            outstanding[number] = (batch, index)
             batch.states[index] = LEFT
+        self._number = number
+
+    def _beginning(self, channel: int, exchange: str, key: str) -> bytes:
+        if len(self._beginnings) >= KNOWN:
+            self._beginnings.clear()
+        return self._beginnings.setdefault((exchange, key), publication(channel, exchange, key))
 
     def _turn(self) -> None:
         self._turning = False
@@ -202,21 +214,37 @@ class Publisher:
     def _on_return(self, _channel: Any, _method: Any, properties: pika.BasicProperties, _body: bytes) -> None:
         self._returned.add(properties.message_id)
 
-    def _on_confirm(self, frame: Any) -> None:
+    def _on_answer(self, frame: Any) -> None:
+        """Take what pika has read: every refusal, and confirms among frames of other channels."""
         method = frame.method
-        refused = isinstance(method, spec.Basic.Nack)
-        for number in self._confirmed(method.delivery_tag, multiple=method.multiple):
-            batch, index = self._outstanding.pop(number)
-            if refused:
-                batch.finish(index, BackendFull("RabbitMQ refused the message: its queue is full or not available"))
-            elif self._returned and batch.parcels[index][2].message_id in self._returned:
-                self._returned.discard(batch.parcels[index][2].message_id)
-                batch.finish(index, UnroutableError(f"there is no queue {batch.parcels[index][1]}"))
-            else:
-                batch.finish(index)
-            if batch.ended:
-                self._open.discard(batch)
-        self._pump()
+        if isinstance(method, spec.Basic.Nack):
+            why = "RabbitMQ refused the message: its queue is full or not available"
+            for number in self._confirmed(method.delivery_tag, multiple=method.multiple):
+                self._finish(number, BackendFull(why))
+            self._pump()
+        else:
+            self._on_confirm(method.delivery_tag, method.multiple)
+
+    def _on_confirm(self, tag: int, multiple: bool) -> None:
+        for number in self._confirmed(tag, multiple=multiple):
+            self._finish(number, self._unroutable(number) if self._returned else None)
+        if self._backlog:
+            self._pump()
+
+    def _finish(self, number: int, error: Refusal | None) -> None:
+        batch, index = self._outstanding.pop(number)
+        batch.finish(index, error)
+        if batch.ended:
+            self._open.discard(batch)
+
+    def _unroutable(self, number: int) -> UnroutableError | None:
+        """Return what a message failed by that came back just before its confirm."""
+        batch, index = self._outstanding[number]
+        _, key, id, _, _ = batch.parcels[index]
+        if id not in self._returned:
+            return None
+        self._returned.discard(id)
+        return UnroutableError(f"there is no queue {key}")
 
     def _confirmed(self, tag: int, *, multiple: bool) -> list[int]:
         if not multiple:

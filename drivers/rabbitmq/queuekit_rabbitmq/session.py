@@ -9,23 +9,25 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import pika
 from pika.adapters.select_connection import IOLoop
 
 from queuekit.contract import DriverError, DriverUnavailable
 from queuekit_rabbitmq.errors import of_error
 from queuekit_rabbitmq.settings import Settings
+from queuekit_rabbitmq.stream import Stream
 
 if TYPE_CHECKING:
     from pika.channel import Channel
 from pika.exceptions import AMQPError
 
-__all__ = ["Answer", "Session", "reply"]
+__all__ = ["ANSWER", "Answer", "Session", "reply"]
 
 T = TypeVar("T")
 Answer: TypeAlias = "Future[Any]"
 FRAME = 8
 """Bytes of a frame around what it carries."""
+ANSWER = 30.0
+"""Seconds that the broker has to answer."""
 CLOSING = 2.0
 """Seconds that an orderly end may take."""
 
@@ -106,22 +108,41 @@ class Session:
         finally:
             self._asked.discard(answer)
 
-    def aside(self, steps: Callable[[Channel, Future[Any]], None], *, doing: str, timeout: float) -> Any:
-        """Do something on a channel of its own, which an error may close without harm; otherwise like `ask`."""
+    def aside(self, *several: Callable[[Channel, Future[Any]], None], doing: str, timeout: float) -> Any:
+        """Do something on a channel of its own, which an error may close without harm; otherwise like `ask`.
+
+        Each of `several` has a channel; the last answer counts, once all have answered.
+        """
+        open_ = len(several)
 
         def begin(answer: Future[Any]) -> None:
-            def closed(_: Any, reason: Exception) -> None:
-                if not answer.done():
-                    answer.set_exception(of_error(reason, str(self._settings)))
+            def ended(part: Future[Any]) -> None:
+                nonlocal open_
+                open_ -= 1
+                error = part.exception()
+                if error is not None and not answer.done():
+                    answer.set_exception(error)
+                elif not open_:
+                    reply(answer, part.result())
 
-            def opened(channel: Channel) -> None:
-                channel.add_on_close_callback(closed)
-                answer.add_done_callback(lambda _: self.call(lambda: _close(channel)))
-                steps(channel, answer)
-
-            self._connection.channel(on_open_callback=opened)
+            for steps in several:
+                part: Future[Any] = Future()
+                part.add_done_callback(ended)
+                self._begin_aside(steps, part)
 
         return self.ask(begin, doing=doing, timeout=timeout)
+
+    def _begin_aside(self, steps: Callable[[Channel, Future[Any]], None], answer: Future[Any]) -> None:
+        def closed(_: Any, reason: Exception) -> None:
+            if not answer.done():
+                answer.set_exception(of_error(reason, str(self._settings)))
+
+        def opened(channel: Channel) -> None:
+            channel.add_on_close_callback(closed)
+            answer.add_done_callback(lambda _: self.call(lambda: _close(channel)))
+            steps(channel, answer)
+
+        self._connection.channel(on_open_callback=opened)
 
     def close(self, why: DriverError | None = None) -> None:
         """End it in good order, and block until its thread has ended, two seconds at most; who waits gets `why`. Idempotent."""
@@ -136,7 +157,17 @@ class Session:
 
     def write(self, frames: bytes) -> None:
         """Send whole frames in one piece, behind everything that was sent before; from the I/O thread alone."""
-        self._connection._output_marshaled_frames([frames])  # noqa: SLF001 - pika has no public way to send many at once
+        self._connection.write(frames)
+
+    def after_reading(self, fn: Callable[[], None]) -> None:
+        """Run a function now, or after what waits in the socket was read: after a quiet time that may be that nobody is there.
+
+        What has not been written when that is learnt has certainly not left. From the I/O thread alone.
+        """
+        if self._connection.readable:
+            self.later(0, lambda: self.later(0, fn))
+        else:
+            fn()
 
     @property
     def body_most(self) -> int:
@@ -149,9 +180,10 @@ class Session:
         return dict(self._connection.server_properties or {})
 
     @property
-    def connection(self) -> Any:
+    def connection(self) -> Stream:
         """Pika's connection."""
-        return self._connection
+        connection: Stream = self._connection
+        return connection
 
     # ---------------------------------------------------------------------------------------- on the I/O thread
 
@@ -178,7 +210,7 @@ class Session:
             reasons.append(reason if isinstance(reason, BaseException) else DriverUnavailable(reason))
             self._loop.add_callback_threadsafe(self._loop.stop)  # behind pika's own last steps, which close the socket
 
-        self._connection = pika.SelectConnection(
+        self._connection = Stream(
             self._settings.parameters(host, port, role=self._role),
             on_open_callback=self._on_connection,
             on_open_error_callback=ended,
@@ -186,16 +218,9 @@ class Session:
             custom_ioloop=self._loop,
         )
         self._loop.start()
-        self._close_socket()
+        self._connection.close_socket()
         reason = reasons[0] if reasons else DriverUnavailable("its I/O loop ended")
         return reason if isinstance(reason, DriverError) else of_error(reason, f"{host}:{port}")
-
-    def _close_socket(self) -> None:
-        """Close what pika left open because the loop ended first."""
-        transport = getattr(self._connection, "_transport", None)
-        sock = getattr(transport, "_sock", None)
-        if sock is not None:
-            sock.close()
 
     def _on_connection(self, connection: Any) -> None:
         if self._closing:

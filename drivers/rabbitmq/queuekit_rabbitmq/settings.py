@@ -14,7 +14,6 @@ __all__ = ["Settings"]
 
 PORT, TLS_PORT = 5672, 5671
 OPTIONS = {
-    "hosts",
     "heartbeat",
     "queue_type",
     "delivery_limit",
@@ -69,14 +68,12 @@ class Settings:
 
     @classmethod
     def from_url(cls, url: Url) -> Settings:
-        """Read an address: `amqp://user:password@host:port/vhost?heartbeat=15`; more nodes as `hosts=b:5672,c:5672`."""
-        url.refuse_unknown(OPTIONS)
+        """Read an address: `amqp://user:password@host:port,host:port/vhost?heartbeat=15`."""
+        url.refuse_unknown(OPTIONS, several_hosts=True)
         tls = url.scheme == "amqps"
-        port = TLS_PORT if tls else PORT
-        first = (url.host or "localhost", url.port or port)
-        others = [_host(text, port) for text in url.options.get("hosts", "").split(",") if text]
+        usual = TLS_PORT if tls else PORT
         return cls(
-            hosts=(first, *others),
+            hosts=tuple((host or "localhost", port or usual) for host, port in url.hosts),
             vhost=url.path[1:] or "/",
             user="guest" if url.user is None else url.user,
             password="guest" if url.password is None else url.password,
@@ -109,18 +106,12 @@ class Settings:
         return ", ".join(f"{host}:{port}" for host, port in self.hosts) + f" (virtual host {self.vhost})"
 
 
-def _host(text: str, port: int) -> tuple[str, int]:
-    host, _, number = text.partition(":")
-    return host, int(_number("hosts", number, int)) if number else port
-
-
 def _options(url: Url) -> dict[str, Any]:
     kinds: dict[str, Any] = {"heartbeat": int, "delivery_limit": int, "window": int}
     kinds |= dict.fromkeys(("consumer_timeout", "delay_unit", "connect_timeout", "confirm_timeout"), float)
     found: dict[str, Any] = {}
     for name, text in url.options.items():
-        if name != "hosts":
-            found[name] = _number(name, text, kinds[name]) if name in kinds else text
+        found[name] = _number(name, text, kinds[name]) if name in kinds else text
     return found
 
 

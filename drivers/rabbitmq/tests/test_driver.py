@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from queuekit.contract import Again, Dead, Delivery, DriverRejected, Failure, Message, Released
+from queuekit import Job, Queue
+from queuekit.contract import Again, Dead, Delivery, Done, DriverRejected, Failure, Message, Released
 from queuekit.drivers import connect
 from queuekit.ids import new_id
 from queuekit_integration.harness import wait_until
@@ -97,11 +100,67 @@ def _claimed(driver: RabbitMQDriver) -> list[Delivery]:
 
 def test_the_next_node_is_tried_when_the_first_does_not_answer(node: ProcessServer, namespace: str) -> None:
     driver = connect(
-        f"amqp://guest:guest@127.0.0.1:{free_port()}/%2F?hosts={node.host}:{node.port}", namespace=namespace, clock=None
+        f"amqp://guest:guest@127.0.0.1:{free_port()},{node.host}:{node.port}/%2F", namespace=namespace, clock=None
     )
     driver.open()
     driver.send([message()])
     driver.close()
+
+
+def test_every_slot_is_used_whichever_lane_the_jobs_are_in(make: Make, namespace: str) -> None:
+    driver = make()
+    driver.send([message(priority=9), message()])  # so that there are two lanes
+    for delivery in claim(driver, limit=2):
+        driver.settle([Done(delivery)])
+    queue = Queue(driver, namespace=namespace)
+    together = threading.Barrier(8)
+    queue.register("long", lambda: together.wait(10))
+    queue.dispatch_many(Job("long") for _ in range(8))
+    with queue.worker(concurrency=8):
+        wait_until(
+            lambda: together.n_waiting == 0 and queue.stats().pending == 0 and queue.stats().in_flight == 0, "all"
+        )
+    assert not together.broken, "some slots stayed empty"
+
+
+def test_jobs_come_in_order_and_uncharged_while_the_allowance_changes(make: Make) -> None:
+    driver = make()
+    driver.send([message(str(number)) for number in range(2000)])
+    came: list[Delivery] = []
+    for limit in itertools.cycle((1, 20, 3, 150, 40, 2)):
+        for wait in (0.0, 5.0):
+            found = driver.claim(["default"], limit=limit, free=1, lease=30, wait=wait)
+            driver.settle([Done(delivery) for delivery in found])
+            came += found
+        if len(came) >= 2000:
+            break
+    assert [delivery.message.body for delivery in came] == [str(number) for number in range(2000)]
+    assert {(delivery.attempt, delivery.recovered) for delivery in came} == {(1, False)}
+
+
+def test_pushed_bodies_of_every_size_arrive_whole_and_in_order(make: Make) -> None:
+    sizes = [0, 1, 1000, 131_064, 131_065, 300_000, 3 << 20, 5]
+    driver = make()
+    assert driver.claim(["default"], limit=20, lease=30, wait=0.1) == []  # from now on it is pushed
+    driver.send([message("x" * size, tags=("t",) if size % 2 else ()) for size in sizes])
+    came: list[Delivery] = []
+    wait_until(
+        lambda: came.extend(driver.claim(["default"], limit=20, lease=30, wait=1)) or len(came) == len(sizes), "all"
+    )
+    assert [len(delivery.message.body) for delivery in came] == sizes
+    assert [bool(delivery.message.tags) for delivery in came] == [bool(size % 2) for size in sizes]
+
+
+def test_every_virtual_host_is_a_world_of_its_own(make: Make, node: ProcessServer, namespace: str) -> None:
+    rabbitmqctl(node, "add_vhost", namespace)
+    rabbitmqctl(node, "set_permissions", "-p", namespace, "guest", ".*", ".*", ".*")
+    try:
+        inside, outside = make(f"amqp://guest:guest@{node.host}:{node.port}/{namespace}"), make()
+        inside.send([message("inside")])
+        assert outside.claim(["default"], limit=1, lease=30) == []
+        assert claim(inside)[0].message.body == "inside"
+    finally:
+        rabbitmqctl(node, "delete_vhost", namespace)
 
 
 def test_the_documented_privileges_are_enough_and_no_name_outside_of_the_namespace_is_needed(

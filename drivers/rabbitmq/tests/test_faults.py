@@ -21,11 +21,14 @@ from queuekit.contract import (
     DriverRejected,
     DriverUnavailable,
     Message,
+    PartialSend,
     Patience,
     QueueClosed,
     SystemClock,
 )
+from queuekit.drivers import connect
 from queuekit.ids import new_id
+from queuekit_integration.faults import Proxy
 from queuekit_integration.harness import wait_until
 from queuekit_integration.servers import ProcessServer, RabbitMQ
 from queuekit_integration.servers.rabbitmq import rabbitmqctl
@@ -59,7 +62,7 @@ def test_fq_01_a_channel_that_the_server_closes_gives_its_jobs_back_and_is_repla
     driver, other = make(), make()
     driver.send([message()])
     [held] = claim(driver)
-    session: Any = driver._session
+    session: Any = driver._links._lending.session
     session.call(lambda: session.channel.basic_ack(4711))
     wait_until(lambda: not session.alive, "the server to close the channel")
     assert driver.extend([held], lease=30)[0].held is False
@@ -71,22 +74,38 @@ def test_fq_01_a_channel_that_the_server_closes_gives_its_jobs_back_and_is_repla
     assert claim(driver)[0].message.body == "next"
 
 
+def test_what_was_lost_stays_lost_when_it_is_settled_again(make: Make, node: ProcessServer) -> None:
+    proxy = Proxy(node.host, node.port)
+    driver = make(f"amqp://guest:guest@127.0.0.1:{proxy.port}/%2F")
+    driver.send([message()])
+    held = claim(driver)
+    proxy.reset_on(b"\x00\x3c\x00\x50", direction="up")
+    proxy.refuse()
+    settled, lent = driver.exchange([Done(delivery) for delivery in held], ["default"], limit=5, lease=30)
+    assert (settled, lent) == (["lost"], []), "the answer was dropped because nothing could be lent"
+    assert driver.settle([Done(delivery) for delivery in held]) == ["lost"]
+    proxy.heal()
+    proxy.close()
+
+
 def test_fq_02_a_queue_deleted_under_its_consumer_is_made_again(
     make: Make, node: ProcessServer, namespace: str
 ) -> None:
     driver = make()
     assert driver.claim(["default"], limit=1, lease=30, wait=0.2) == []
-    session = driver._session
+    session = driver._links._lending.session
     connection = client(node)
     connection.channel().queue_delete(f"{namespace}:default")
     connection.close()
-    consumer: Any = driver._consumer
-    wait_until(lambda: consumer._sources[f"{namespace}:default"].tag is None, "the broker to cancel the consumer")
+    consumer: Any = driver._links._lending.consumer
+    wait_until(
+        lambda: consumer._sources[f"{namespace}:default"].subscription is None, "the broker to cancel the consumer"
+    )
     sender = make()
     sender.send([message("after")])
     found = wait_until(lambda: driver.claim(["default"], limit=1, lease=30, wait=0.5), "the job to be pushed")
     assert found[0].message.body == "after"
-    assert driver._session is session, "the connection was given up for a deleted queue"
+    assert driver._links._lending.session is session, "the connection was given up for a deleted queue"
 
 
 def test_fq_02_what_is_sent_to_a_deleted_queue_is_sent_again_to_a_new_one(
@@ -132,8 +151,6 @@ def test_fq_05_a_delivery_held_too_long_costs_its_channel_and_is_lent_again(name
     node = ProcessServer(RabbitMQ({"consumer_timeout": "1500"}), folder=tmp_path)
     node.start()
     try:
-        from queuekit.drivers import connect  # noqa: PLC0415 - this node is another one
-
         driver = connect(node.url(), namespace=namespace, clock=None)
         driver.open()
         driver.send([message()])
@@ -177,7 +194,7 @@ def test_fq_06_closed_connections_are_made_again_and_what_was_on_its_way_is_ambi
 
     sender = threading.Thread(target=send)
     sender.start()
-    publisher: Any = driver._publishing
+    publisher: Any = driver._links._publishing
     wait_until(lambda: publisher.publisher._outstanding, "the message to leave")
     publisher.session.call(publisher.session.connection._adapter_disconnect_stream)
     sender.join(10)
@@ -188,6 +205,26 @@ def test_fq_06_closed_connections_are_made_again_and_what_was_on_its_way_is_ambi
     driver.send([message("after")])
     bodies = {delivery.message.body for delivery in (claim(driver)[0], claim(driver)[0])}
     assert {"before", "after"} & bodies
+
+
+def test_a_batch_cut_between_its_confirms_says_of_each_message_what_is_known(make: Make, node: ProcessServer) -> None:
+    proxy = Proxy(node.host, node.port)
+    driver = make(f"amqp://guest:guest@127.0.0.1:{proxy.port}/%2F", window=10)
+    driver.send([message("first")])
+    proxy.reset_on(b"\x00\x3c\x00\x50", direction="down", skip=2)
+    sent = [message(str(number)) for number in range(200)]
+    with pytest.raises(PartialSend) as caught:
+        driver.send(sent)
+    proxy.heal()
+    partial = caught.value
+    assert len(partial.accepted) + len(partial.failed) + len(partial.unknown) == 200
+    assert partial.accepted
+    assert partial.failed
+    assert len(partial.unknown) <= 10, "more were on their way than the window allows"
+    there = {delivery.message.id for delivery in claim(make(), limit=201)}
+    assert there >= set(partial.accepted), "a confirmed message is not there"
+    assert not there & set(partial.failed), "a message that never left is there"
+    proxy.close()
 
 
 def test_fq_07_a_full_queue_refuses_a_message_for_certain(make: Make, node: ProcessServer, namespace: str) -> None:
@@ -276,7 +313,7 @@ def test_fq_11_the_delivery_limit_sets_poison_aside_once(make: Make) -> None:
         victim = make(delivery_limit=3)
         [delivery] = claim(victim)
         assert delivery.attempt == attempt
-        session: Any = victim._session
+        session: Any = victim._links._lending.session
         session.close()  # as a crash does
     wait_until(lambda: sender.count(["default"])[0].failed == 1, "it to be set aside")
     assert sender.count(["default"])[0].pending == 0
@@ -286,7 +323,7 @@ def test_fq_12_what_was_pushed_and_not_claimed_goes_back_at_once_in_order_and_un
     driver, other = make(), make()
     driver.send([message(str(i)) for i in range(10)])
     [first] = driver.claim(["default"], limit=8, lease=30, wait=5)[:1]
-    consumer: Any = driver._consumer
+    consumer: Any = driver._links._lending.consumer
     wait_until(lambda: len(consumer._outstanding) == 8, "the rest to be pushed")
     driver.close()
     back = [claim(other)[0] for _ in range(10)]
@@ -295,6 +332,22 @@ def test_fq_12_what_was_pushed_and_not_claimed_goes_back_at_once_in_order_and_un
     assert uncharged == sorted(uncharged)
     charged = [delivery.message.body for delivery in back if delivery.attempt == 2]
     assert first.message.body in charged
+
+
+def test_a_connection_that_is_lost_while_it_is_opened_is_unavailable_and_not_refused(
+    node: ProcessServer, namespace: str
+) -> None:
+    proxy = Proxy(node.host, node.port)
+    try:
+        for step in range(8):
+            proxy.lose_reply(skip=step)
+            driver = connect(f"amqp://guest:guest@127.0.0.1:{proxy.port}/%2F", namespace=namespace, clock=None)
+            with contextlib.suppress(DriverUnavailable):
+                driver.open()
+            driver.close()
+        assert proxy.fired["lose_reply"] >= 4
+    finally:
+        proxy.close()
 
 
 def _claim_until_closed(driver: RabbitMQDriver) -> None:

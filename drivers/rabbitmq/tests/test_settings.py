@@ -18,8 +18,8 @@ def test_an_address_without_anything_means_the_broker_of_this_machine() -> None:
 
 
 def test_every_part_of_an_address_is_read() -> None:
-    found = settings("amqps://me:s%2Fcret@a.example:1234/shop?heartbeat=5&hosts=b.example,c.example:99&delay_unit=0.1")
-    assert found.hosts == (("a.example", 1234), ("b.example", 5671), ("c.example", 99))
+    found = settings("amqps://me:s%2Fcret@a.example:1234,b.example,[::1]:99/shop?heartbeat=5&delay_unit=0.1")
+    assert found.hosts == (("a.example", 1234), ("b.example", 5671), ("::1", 99))
     assert (found.vhost, found.user, found.password, found.tls) == ("shop", "me", "s/cret", True)
     assert (found.heartbeat, found.delay_unit) == (5, 0.1)
 

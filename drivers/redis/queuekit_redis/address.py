@@ -34,7 +34,7 @@ class Settings:
     socket_timeout: float = 5.0
     """Until the server has answered; after it the connection counts as dead."""
     pool_size: int = 100
-    """The most connections besides the one that waits."""
+    """The most connections besides those on which claims wait."""
     pool_timeout: float = 5.0
     """How long a verb waits for a connection when all are in use."""
     poll_interval: float = 1.0

@@ -1,169 +1,132 @@
-"""The bell: one waiting connection a process, on which the server wakes idle claims."""
+"""The bell: a waiting connection, on which the server wakes an idle claim and hands it what it waited for."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import uuid
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
 
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import NoScriptError, ResponseError
 
-from queuekit.contract import DriverError, Wakeup
+from queuekit.contract import Clock, Wakeup
 from queuekit_redis.keys import Keys
-from queuekit_redis.link import Link
-from queuekit_redis.scripts import script
+from queuekit_redis.link import FAILURES, Call, Link
 
 __all__ = ["Bell"]
 
 _log = logging.getLogger("queuekit.redis")
-BLOCK = 2.0
-"""Seconds of one blocking pop. Its answer, empty or not, proves that the connection is alive."""
-IDLE = 2.0
-"""Seconds without any waiting claim after which thread and connection end; the next one starts them again."""
+MARGIN = 1.0
+"""Seconds after which the server ends a wait that this process should have ended: frozen or cut off, it is served no longer."""
+Then: TypeAlias = "tuple[Any, ...]"
+"""A script's name, its keys and its arguments."""
 PAUSE = 0.5
 """Seconds between attempts to connect again. Claims go on meanwhile: they poll."""
 
 
 class Bell:
-    """Waits, while any claim does, for a mark on the bells of all queues that this process's claims wait for.
+    """Lets a claim wait on the server for a mark on the bells of its queues.
 
-    A mark wakes one process. Where nobody here wants it any more it goes back, so that another process sees it. The connection's
-    own bell ends a wait that does not cover a queue which a new claim asks for.
+    1. A blocking pop leaves, and behind it the next claim. The server runs that as soon as the wait ends, so the jobs come with the
+       wake-up and not a round trip after it.
+    2. The thread that claims waits for the answer and for its own flag at once: nobody has to hand anything on.
+    3. When its flag or its time ends the wait, a mark on the connection's own bell ends the pop, and the claim is answered.
+
+    A mark wakes one waiting claim of all processes. There are as many connections as claims wait: one a worker.
     """
 
-    def __init__(self, link: Link, keys: Keys) -> None:
+    def __init__(self, link: Link, keys: Keys, clock: Clock) -> None:
         self._link = link
         self._keys = keys
-        self._changed = threading.Condition()
-        self._watchers: dict[Wakeup, tuple[str, ...]] = {}
-        self._covered: frozenset[str] | None = None
-        self._own = keys.bell(f"!{uuid.uuid4().hex}")
-        self._thread: threading.Thread | None = None
-        self._connection: Any = None
-        self._stopping = False
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._idle: list[tuple[Any, str]] = []
+        self._flags: set[Wakeup] = set()
+        self._closed = False
 
-    def watch(self, wakeup: Wakeup, queues: Sequence[str]) -> None:
-        """Raise this flag from now on when one of the queues' bells rings."""
-        with self._changed:
-            self._watchers[wakeup] = tuple(queues)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._loop, name="queuekit-redis-bell", daemon=True)
-                self._thread.start()
-            nudge = self._covered is not None and not self._covered.issuperset(queues)
-            self._changed.notify()
-        if nudge:
-            self._link.command("RPUSH", self._own, "1", doing="widening a wait")
-            self._link.command("PEXPIRE", self._own, 10_000, doing="widening a wait")
-
-    def unwatch(self, wakeup: Wakeup) -> None:
-        """Leave this flag alone again."""
-        with self._changed:
-            self._watchers.pop(wakeup, None)
-
-    def rang(self, queues: Sequence[str]) -> None:
-        """Wake this process's own claims: what this process stores it need not hear from the server."""
-        if not self._watchers:
-            return
-        with self._changed:
-            for wakeup, mine in self._watchers.items():
-                if not set(mine).isdisjoint(queues):
-                    wakeup.set()
-
-    def wake_all(self) -> None:
-        """Wake every claim of this process."""
-        with self._changed:
-            for wakeup in self._watchers:
-                wakeup.set()
-
-    def stop(self) -> None:
-        """End the thread; blocks until it has seen it, a moment. Idempotent."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-            connection, thread = self._connection, self._thread
-        if connection is not None:
-            _hang_up(connection)
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(BLOCK + 1)
-
-    # ---------------------------------------------------------------------------------------------------- the thread
-
-    def _loop(self) -> None:
-        while self._is_wanted():
-            try:
-                self._listen()
-            except (RedisError, RedisClusterException, DriverError, OSError) as error:
-                self._drop()
-                if not self._stopping:
-                    _log.debug("the waiting connection broke (%s); claims poll until it is back", error)
-                    self._rest()
-
-    def _is_wanted(self) -> bool:
-        """Wait until a claim does, for a while; False when this thread is to end."""
-        with self._changed:
-            if self._changed.wait_for(lambda: self._watchers or self._stopping, IDLE) and not self._stopping:
-                return True
-            self._thread = None
-            connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.disconnect()
-        return False
-
-    def _rest(self) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopping, PAUSE)
-
-    def _listen(self) -> None:
-        """Block once on the bells, and pass on what rang."""
-        connection = self._connected()
-        with self._changed:
-            queues = sorted({queue for mine in self._watchers.values() for queue in mine})
-            if not queues or self._stopping:
-                return
-            self._covered = frozenset(queues)
+    @contextmanager
+    def attended(self, flag: Wakeup) -> Iterator[None]:
+        """Raise this flag when the driver is closed meanwhile."""
+        with self._lock:
+            self._flags.add(flag)
         try:
-            connection.send_command("BLPOP", self._own, *map(self._keys.bell, queues), BLOCK, check_health=False)
-            answer = connection.read_response(disable_decoding=True)
+            yield
         finally:
-            with self._changed:
-                self._covered = None
-        if answer is not None:
-            self._pass_on(answer[0].decode())
+            with self._lock:
+                self._flags.discard(flag)
 
-    def _pass_on(self, key: str) -> None:
-        if key == self._own:
-            return
-        queue = key.rpartition("wake:")[2]
-        with self._changed:
-            flags = [wakeup for wakeup, mine in self._watchers.items() if queue in mine]
-            for wakeup in flags:
-                wakeup.set()
-        if not flags:
-            transition = script("ring")
-            declared = [self._keys[name] for name in transition.keys]
-            self._link.run("ring", [*declared, key], "", doing="passing a bell on")
-
-    def _connected(self) -> Any:
-        if self._connection is None:
-            connection = self._link.fresh(silence=BLOCK)
-            with self._changed:
-                self._connection = connection
-        return self._connection
-
-    def _drop(self) -> None:
-        with self._changed:
-            connection, self._connection = self._connection, None
-        if connection is not None:
+    def close(self) -> None:
+        """End every wait, and let the connections go. Idempotent."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            for flag in self._flags:
+                flag.set()
+        for connection, _ in idle:
             connection.disconnect()
 
+    def wait(self, queues: Sequence[str], flag: Wakeup, seconds: float, *, then: Then | None) -> Any:
+        """Block until a bell of these queues rings, the flag is raised or the time is over; return what `then` answers.
 
-def _hang_up(connection: Any) -> None:
-    """End a read that another thread is blocked in."""
-    sock = connection._sock  # noqa: SLF001 - the client has no public way to end another thread's wait
-    if sock is not None:
+        None where that has nothing to say, was refused, or the connection broke. Raises `DriverUnavailable` when the server
+        does not answer.
+        """
         try:
-            sock.shutdown(2)
-        except OSError:
-            return  # it is closed already
+            connection, own, known = self._take()
+        except FAILURES as error:
+            _log.debug("no connection to wait on (%s); claims poll until there is one", error)
+            self._clock.wait(flag, min(seconds, PAUSE))
+            return None
+        whole = False
+        try:
+            call = None if then is None else (self._link.call if known else self._link.call_with_text)(*then)
+            rang, reply = self._listen(connection, own, queues, flag, seconds, call)
+            whole = not isinstance(rang, ResponseError) and not isinstance(reply, NoScriptError)
+        except FAILURES as error:
+            _log.debug("the waiting connection broke (%s); claims poll until it is back", error)
+            return None
+        finally:
+            self._leave(connection, own, whole=whole)
+        if isinstance(rang, ResponseError):
+            self._clock.wait(flag, min(seconds, PAUSE))  # refused at once, as it would be again
+        return None if isinstance(reply, ResponseError) else reply
+
+    def _listen(
+        self, connection: Any, own: str, queues: Sequence[str], flag: Wakeup, seconds: float, call: Call | None
+    ) -> tuple[Any, Any]:
+        bells = map(self._keys.bell, queues)
+        connection.send_command("BLPOP", own, *bells, f"{seconds + MARGIN:.3f}", check_health=False)
+        if call is not None:
+            connection.send_command(*call, check_health=False)
+        sock = connection._sock  # noqa: SLF001 - the client has no public way to wait for an answer and something else
+        heard = self._clock.wait(flag, seconds, beside=sock.fileno())
+        if not heard or flag.is_set():
+            self._link.run("nudge", [self._keys["counts"], own], "", doing="ending a wait")
+        return _answer(connection), None if call is None else _answer(connection)
+
+    # --------------------------------------------------------------------------------------------------- connections
+
+    def _take(self) -> tuple[Any, str, bool]:
+        """Return a connection, its own bell, and whether its server knows the script."""
+        with self._lock:
+            if self._idle:
+                return *self._idle.pop(), True
+        return self._link.fresh(), self._keys.bell(f"!{uuid.uuid4().hex}"), False
+
+    def _leave(self, connection: Any, own: str, *, whole: bool) -> None:
+        """Keep a connection on which nothing is on its way."""
+        with self._lock:
+            if whole and not self._closed:
+                self._idle.append((connection, own))
+                return
+        connection.disconnect()
+
+
+def _answer(connection: Any) -> Any:
+    """Read one answer; a refusal is one too."""
+    try:
+        return connection.read_response(disable_decoding=True)
+    except ResponseError as refused:
+        return refused

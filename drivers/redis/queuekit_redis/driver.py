@@ -27,6 +27,7 @@ from queuekit.contract import (
     QueueCounts,
     Receipt,
     Record,
+    Released,
     Settlement,
     State,
     SystemClock,
@@ -92,7 +93,7 @@ class RedisDriver:
         self._keys = Keys(namespace)
         self._declared: dict[str, tuple[str, ...]] = {}
         self._link = Link(source, self._settings)
-        self._bell = Bell(self._link, self._keys)
+        self._bell = Bell(self._link, self._keys, self._clock)
         self._opened = False
 
     @classmethod
@@ -121,8 +122,7 @@ class RedisDriver:
     def close(self) -> None:
         """Close all connections. Idempotent; what is lent stays lent until its lease ends."""
         self._link.close()
-        self._bell.wake_all()
-        self._bell.stop()
+        self._bell.close()
 
     def prepare(self, queues: Sequence[str]) -> None:
         """Check that the server answers; queues come into being with their first message."""
@@ -133,7 +133,7 @@ class RedisDriver:
     def _check(self) -> None:
         """Refuse use after `close`; in a forked child begin with connections of its own."""
         if self._link.forked():
-            self._bell = Bell(self._link, self._keys)
+            self._bell = Bell(self._link, self._keys, self._clock)
         self._link.check()
 
     def _server(self) -> Server:
@@ -158,8 +158,8 @@ class RedisDriver:
         clock = self._virtual
         return "" if clock is None else f"{round(clock.monotonic() * 1e6)} {round(clock.time() * 1e6)}"
 
-    def _ring(self, elsewhere: Sequence[bytes], here: Iterable[str] = ()) -> None:
-        """Wake claims of this process, and processes whose queues a script could not know beforehand.
+    def _ring(self, elsewhere: Sequence[bytes]) -> None:
+        """Wake a claim of each queue that a script could not know beforehand.
 
         What was asked for is done by then, so trouble here is none of the caller's: whoever was not woken looks by itself within
         the poll interval.
@@ -170,7 +170,6 @@ class RedisDriver:
                 self._run("ring", queues=queues, doing="waking workers of other queues")
             except DriverError as error:
                 _log.info("%s", error)
-        self._bell.rang([*queues, *here])
 
     # ------------------------------------------------------------------------------------------------------ sending
 
@@ -211,25 +210,21 @@ class RedisDriver:
             arguments = (now, pack(packed(chunks[0])), *more)
             keys = self._keys_of(name, queues[0])
             answers, errors = self._link.send_once(name, keys, *arguments, patience=patience, doing="sending")
-            return self._sent(chunks, queues, answers, errors)
+            return self._sent(chunks, answers, errors)
 
         def calls() -> Iterator[tuple[Sequence[str], tuple[Any, ...]]]:
             for chunk, mine in zip(chunks, queues, strict=True):
                 yield self._keys_of(name, mine), (now, pack(packed(chunk)), *more)
 
         answers, errors = self._link.send(name, calls, patience=patience, doing="sending")
-        return self._sent(chunks, queues, answers, errors)
+        return self._sent(chunks, answers, errors)
 
     def _sent(
-        self,
-        chunks: Sequence[Sequence[Message]],
-        queues: Sequence[set[str]],
-        answers: list[Any],
-        errors: Sequence[DriverError | None],
+        self, chunks: Sequence[Sequence[Message]], answers: list[Any], errors: Sequence[DriverError | None]
     ) -> list[Any]:
         """Raise what is known of a batch that failed, or wake whoever waits for it."""
         _judge(chunks, errors)
-        self._ring([queue for answer in answers if answer for queue in answer[1]], set().union(*queues))
+        self._ring([queue for answer in answers if answer for queue in answer[1]])
         return answers
 
     # ------------------------------------------------------------------------------------------------------ lending
@@ -247,33 +242,59 @@ class RedisDriver:
     ) -> list[Delivery]:
         """Lend due messages; see the contract."""
         asked = Asked(tuple(queues), limit, lease, limit if free is None else free, recover)
-        found, change = self._look(asked)
-        if found or wait <= 0:
-            return found
+        seen = self._look(asked)
+        if seen.found or wait <= 0:
+            return seen.found
         flag = wakeup or Wakeup()
-        self._bell.watch(flag, asked.queues)
-        try:
-            return self._wait_for(asked, flag, change, self._clock.monotonic() + wait)
-        finally:
-            self._bell.unwatch(flag)
+        with self._bell.attended(flag):
+            return self._wait_for(asked, flag, seen, self._clock.monotonic() + wait)
 
-    def _wait_for(self, asked: Asked, flag: Wakeup, change: float, end: float) -> list[Delivery]:
-        """Look again whenever a bell rings, time makes something due, or the poll interval has passed."""
-        found: list[Delivery] = []
-        while not found:
-            left = end - self._clock.monotonic()
-            if left <= 0:
-                break
-            pause = min(left, self._settings.poll_interval, change if change >= 0 else left)
-            if self._clock.wait(flag, pause):
-                return self._look(asked)[0]
-            found, change = self._look(asked)
+    def _wait_for(self, asked: Asked, flag: Wakeup, seen: Seen, end: float) -> list[Delivery]:
+        """Wait on the bells, and look again when time may have made something due or the poll interval has passed."""
+        while (left := end - self._clock.monotonic()) > 0:
+            pause = min(left, self._settings.poll_interval, seen.change if seen.change >= 0 else left)
+            heard = self._hear(asked, flag, pause, seen)
+            if heard or (heard is not None and flag.is_set()):
+                return heard
+            seen = self._look(asked)
+            if seen.found or flag.is_set():
+                return seen.found
+        return []
+
+    def _hear(self, asked: Asked, flag: Wakeup, pause: float, seen: Seen) -> list[Delivery] | None:
+        """Wait on the bells; return what the server lent at the end of the wait, None where it is to be asked.
+
+        No more than will start at once, and nothing taken back from others: should this process be frozen or cut off meanwhile,
+        nobody knows that it is.
+        """
+        then = None
+        if self._virtual is None:  # a clock that a test moves stood elsewhere when the claim left
+            wanted = pack([asked.queues, max(1, min(asked.limit, asked.free, CHUNK)), micros(asked.lease)])
+            then = ("lend_fresh", self._keys_of("lend_fresh", asked.queues), "", wanted)
+        reply = self._bell.wait(asked.queues, flag, pause, then=then)
+        self._check()
+        if reply is None:
+            return None
+        found = codec.deliveries_of(reply)
+        if found and seen.age_of(reply, self._clock) > asked.lease / 2:
+            self._give_back(found)
+            return []
         return found
 
-    def _look(self, asked: Asked) -> tuple[list[Delivery], float]:
-        """Lend what is due now; and the seconds until something may be, below 0 when nothing waits for time."""
+    def _give_back(self, found: Sequence[Delivery]) -> None:
+        """Refuse what was lent while this process could not hear of it: its leases may be over, and others run it."""
+        _log.warning("%d jobs were lent while this process stood still; they are given back", len(found))
+        try:
+            self.settle([Released(delivery) for delivery in found])
+        except DriverError as error:
+            _log.info("they are lent again when their leases run out: %s", error)
+
+    def _look(self, asked: Asked) -> Seen:
+        """Lend what is due now."""
+        begin = self._clock.monotonic()
         reply = self._run("claim", asked.packed(0), queues=asked.queues, doing="claiming")
-        return self._more(asked, codec.deliveries_of(reply)), reply[4] / codec.SECOND
+        found = self._more(asked, codec.deliveries_of(reply))
+        return Seen(found, reply[4] / codec.SECOND, begin - int(reply[5]) / codec.SECOND)
 
     def _more(self, asked: Asked, found: list[Delivery]) -> list[Delivery]:
         """Lend on while each script finds as many as it may."""
@@ -345,7 +366,7 @@ class RedisDriver:
             packed = Packed(part)
             marks, elsewhere = self._run("settle", *packed.arguments, queues=packed.queues, doing="settling")
             answers += packed.answers(marks)
-            self._ring(elsewhere, packed.refilled)
+            self._ring(elsewhere)
         return answers
 
     def exchange(
@@ -368,7 +389,7 @@ class RedisDriver:
             "exchange", *arguments, queues=packed.queues.union(queues), doing="settling and claiming"
         )
         answers += packed.answers(marks)
-        self._ring(elsewhere, packed.refilled)
+        self._ring(elsewhere)
         return answers, self._more(asked, codec.deliveries_of(lent))
 
     # ----------------------------------------------------------------------------------------------------- features
@@ -454,7 +475,6 @@ class RedisDriver:
     def resume(self, queue: str) -> None:
         """Lend from a queue again; see the contract."""
         self._run("resume", queue, queues=[queue], doing="resuming")
-        self._bell.rang([queue])
 
     def paused(self) -> list[str]:
         """Return the paused queues; see the contract."""
@@ -516,8 +536,10 @@ class RedisDriver:
         return found
 
     def server_time(self) -> float:
-        """Return the server's wall clock; see the contract."""
+        """Return the wall clock that scripts go by; see the contract."""
         self._check()
+        if self._virtual is not None:
+            return self._virtual.time()
         seconds, microseconds = self._link.command("TIME", doing="asking for the time")
         return int(seconds) + int(microseconds) / codec.SECOND
 
@@ -546,17 +568,29 @@ class Asked(msgspec.Struct, frozen=True):
         return pack([self.queues, most, max(0, min(self.free - lent, most)), micros(self.lease), self.recover])
 
 
+class Seen(msgspec.Struct, frozen=True):
+    """What a claim found."""
+
+    found: list[Delivery]
+    change: float
+    """Seconds until time may make something due; below 0 when nothing waits for time."""
+    apart: float
+    """How far this process's monotonic clock is ahead of the server's, at least."""
+
+    def age_of(self, reply: Sequence[Any], clock: Clock) -> float:
+        """Return how many seconds ago the server made a later reply, at most."""
+        return clock.monotonic() - (int(reply[5]) / codec.SECOND + self.apart)
+
+
 class Packed:
     """Outcomes as the scripts take them: plain successes by queue and state, all others one by one."""
 
-    __slots__ = ("arguments", "count", "places", "queues", "refilled")
+    __slots__ = ("arguments", "count", "places", "queues")
 
     def __init__(self, outcomes: Sequence[Outcome]) -> None:
         groups: dict[tuple[str, str, bool], tuple[list[str], list[int]]] = {}
         others: list[int] = []
         seen: set[str] = set()
-        self.refilled: set[str] = set()
-        """Queues in which something may be ready now: claims of this process look at once."""
         self.queues: set[str] = set()
         for number, outcome in enumerate(outcomes):
             delivery = outcome.delivery
@@ -568,10 +602,8 @@ class Packed:
                 numbers.append(number)
             else:
                 others.append(number)
-                self.refilled.add(message.queue)
-                self.refilled.update(follow_up.queue for follow_up in outcome.follow_ups)
+                self.queues.update(follow_up.queue for follow_up in outcome.follow_ups)
             seen.add(message.id)
-        self.queues |= self.refilled
         self.count = len(outcomes)
         self.places = [*(numbers for _, numbers in groups.values()), others]
         plain = [[*group, ids] for group, (ids, _) in groups.items()]

@@ -105,8 +105,7 @@ class Link:
         except NoScriptError:
             if name is None:
                 raise
-            _load(connection, name)
-            connection.send_command(*call)
+            connection.send_command(*_with_text(call, name))
             return connection.read_response(disable_decoding=True)
 
     # ------------------------------------------------------------------------------------------------------- sending
@@ -240,15 +239,9 @@ class Link:
         doing: str,
     ) -> None:
         """Repeat calls whose script the server did not know: they were not applied."""
-        try:
-            _load(connection, name)
-        except FAILURES as error:
-            for number in unloaded:
-                errors[number] = translated(error, server=self.server, doing=doing)
-            return
         for number in unloaded:
             try:
-                connection.send_command(*sent[number])
+                connection.send_command(*_with_text(sent[number], name))
                 answers[number] = connection.read_response(disable_decoding=True)
             except ResponseError as refused:
                 errors[number] = translated(refused, server=self.server, doing=doing)
@@ -257,12 +250,19 @@ class Link:
 
     # --------------------------------------------------------------------------------------------------- connections
 
-    def fresh(self, *, silence: float) -> Connection:
-        """Return a connection of the caller's own, on which the server may be silent for so many seconds on purpose."""
+    def fresh(self) -> Connection:
+        """Return a connection of the caller's own."""
         connection = self._source.connection()
         connection.connect()
-        _unlimit(connection, silence + self._settings.socket_timeout)
         return connection
+
+    def call(self, name: str, keys: Sequence[str], *arguments: Any) -> Call:
+        """Return the command that runs a script."""
+        return _evaluate(name, keys, arguments)
+
+    def call_with_text(self, name: str, keys: Sequence[str], *arguments: Any) -> Call:
+        """Return the command that runs a script which the server may not know."""
+        return _with_text(_evaluate(name, keys, arguments), name)
 
     @contextmanager
     def _connection(self, patience: Patience | None) -> Iterator[Connection]:
@@ -344,9 +344,9 @@ def _evaluate(name: str, keys: Sequence[str], arguments: tuple[Any, ...]) -> Cal
     return ("EVALSHA", script(name).sha, len(keys), *keys, *arguments)
 
 
-def _load(connection: Connection, name: str) -> None:
-    connection.send_command("SCRIPT", "LOAD", script(name).text)
-    connection.read_response()
+def _with_text(call: Call, name: str) -> Call:
+    """Return the call with the script itself instead of its digest: whoever makes the server forget scripts cannot come between."""
+    return ("EVAL", script(name).text, *call[2:])
 
 
 def _judged(server: str, error: BaseException, doing: str) -> DriverError:

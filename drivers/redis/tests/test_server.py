@@ -129,7 +129,7 @@ LEAST = [
     "+config|get",
     "+time",
     "+evalsha",
-    "+script|load",
+    "+eval",
     "+hkeys",
     "+smembers",
     "+sadd",
@@ -227,14 +227,88 @@ def test_an_idle_claim_hears_of_another_clients_job_without_polling(driver_of):
     assert time.monotonic() - begin < 3
 
 
-def test_a_mark_that_nobody_here_wants_goes_back_to_the_bell(driver_of, native):
+def test_the_job_comes_with_the_wake_up(driver_of, native):
+    waiting, other = driver_of("?poll_interval=30"), driver_of()
+    other.send([message()])
+    assert len(waiting.claim(["default"], limit=1, lease=10)) == 1  # the server knows the scripts
+    found = []
+    thread = threading.Thread(target=lambda: found.extend(waiting.claim(["default"], limit=1, lease=10, wait=20)))
+    thread.start()
+    wait_until(lambda: native.info("clients")["blocked_clients"] == 1, "the claim to wait")
+    native.config_resetstat()
+    other.send([message()])
+    thread.join()
+    assert len(found) == 1
+    assert native.info("commandstats")["cmdstat_evalsha"]["calls"] == 2, (
+        "more than the dispatch and the claim behind the wait"
+    )
+
+
+def test_what_is_more_than_a_plain_new_job_is_claimed_after_the_wake_up(driver_of, native):
+    waiting, other = driver_of("?poll_interval=30"), driver_of()
+    for sent in (message(key="k"), message(priority=9), message(delay=0.2), message()):
+        found = []
+
+        def wait(found=found):
+            found.extend(waiting.claim(["default"], limit=1, lease=10, wait=20))
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        wait_until(lambda: native.info("clients")["blocked_clients"] == 1, "the claim to wait")
+        other.send([sent])
+        thread.join()
+        assert [delivery.message.id for delivery in found] == [sent.id]
+        waiting.settle([Done(delivery) for delivery in found])
+
+
+def test_a_paused_queue_lends_nothing_at_the_end_of_a_wait(driver_of, native):
+    waiting, other = driver_of("?poll_interval=30"), driver_of()
+    other.pause("default")
+    found = []
+    thread = threading.Thread(target=lambda: found.extend(waiting.claim(["default"], limit=1, lease=10, wait=20)))
+    thread.start()
+    wait_until(lambda: native.info("clients")["blocked_clients"] == 1, "the claim to wait")
+    other.send([message()])
+    time.sleep(0.3)
+    assert found == []
+    other.resume("default")
+    thread.join()
+    assert len(found) == 1
+
+
+def test_a_raised_flag_ends_a_wait_and_leaves_no_mark(driver_of, native):
     first, other = driver_of("?poll_interval=30"), driver_of()
     flag = Wakeup()
     threading.Timer(0.2, flag.set).start()
+    begin = time.monotonic()
     assert first.claim(["default"], limit=1, lease=10, wait=20, wakeup=flag) == []
-    other.send([message()])  # the first one's connection still waits, and none of its claims does
-    bell = first._keys.bell("default")
-    wait_until(lambda: native.llen(bell) == 1, "the mark to be there for whoever comes next")
+    assert time.monotonic() - begin < 5
+    assert native.keys(f"{first._keys.prefix}wake:!*") == []
+    other.send([message()])  # the first one's connection waits no more
+    assert native.llen(first._keys.bell("default")) == 1, "the mark is there for whoever comes next"
+
+
+class StandsStill(SystemClock):
+    """A process that does not run for a while after it was woken."""
+
+    def wait(self, wakeup: Wakeup, timeout: float, *, beside: int | None = None) -> bool:
+        woken = super().wait(wakeup, timeout, beside=beside)
+        time.sleep(0.7)
+        return woken
+
+
+def test_what_was_lent_to_a_process_that_stood_still_is_given_back(driver_of, caplog):
+    waiting, other = driver_of("?poll_interval=30"), driver_of()
+    waiting._bell._clock = StandsStill()
+    found = []
+    thread = threading.Thread(target=lambda: found.extend(waiting.claim(["default"], limit=1, lease=1, wait=20)))
+    thread.start()
+    time.sleep(0.3)
+    other.send([message()])
+    thread.join()
+    assert "stood still" in caplog.text
+    assert found[0].attempt == 1, "an attempt was used up"
+    assert waiting.extend(found, lease=1)[0].held
 
 
 def test_what_is_forgotten_at_once_leaves_no_key_that_grows(driver_of, native):

@@ -37,7 +37,7 @@ from queuekit_sqs.queues import Queues
 from queuekit_sqs.replaying import replay
 from queuekit_sqs.sending import Sender
 from queuekit_sqs.service import RequestError, Service
-from queuekit_sqs.settings import LONGEST_DELAY, LONGEST_FIFO_WAIT, LONGEST_LEASE, ROOM, Settings
+from queuekit_sqs.settings import LONGEST_DELAY, LONGEST_FIFO_WAIT, LONGEST_LEASE, ROOM, UNIQUE_WINDOW, Settings
 from queuekit_sqs.settling import Settling, delay_of
 from queuekit_sqs.threads import Threads
 from queuekit_sqs.wire import Label, Parcel, label_of, parcel_of
@@ -162,6 +162,7 @@ class SqsDriver:
             keys=fifo,
             limits=False,
             unique_ids=False,
+            unique_window=float(UNIQUE_WINDOW) if fifo else None,
             ordered=False,
             estimates=True,
             atomic=False,

@@ -18,9 +18,9 @@ from queuekit_sqs.settings import LONGEST_LEASE, Settings
 from queuekit_sqs.threads import Threads
 from queuekit_sqs.wire import ATTRIBUTE
 
-__all__ = ["Lending", "whole_lease"]
+__all__ = ["Lending", "Line", "whole_lease", "whose_turn"]
 
-UNWANTED = 0.25
+UNWANTED = 1.0
 """Seconds after which a message that arrived for a claim that never came back is given back."""
 FRESH = 0.9
 """Share of its lease that a message must have left when it is lent; else it is extended first."""
@@ -40,6 +40,8 @@ class Line(msgspec.Struct, kw_only=True):
     width: int = 1
     """Polls that may run at once: doubled by a full answer, back to one by an empty one."""
     quiet_until: float = 0.0
+    looked: float = 0.0
+    """When the last poll began."""
     given_back: float = -1.0
     """When a job was last given back: what a poll from before that brings is most likely the same."""
 
@@ -201,19 +203,20 @@ class Lending:
             room = limit - sum(line.asked + len(self._kept.get(line.queue, ())) for line in lines)
             crowded = len(lines) > limit
             open_ = [line for line in lines if line.polls < (1 if crowded else line.width)]
-            awake = [line for line in open_ if line.quiet_until <= now] or open_[:1] if crowded else open_
+            awake = whose_turn(open_, now) if crowded else open_
             while room > 0 and awake:
                 for place, line in enumerate(awake):
                     share = min(self._most, room, max(1, room // (len(awake) - place)))
                     if share > 0:
                         room -= share
-                        self._start(line, share, lease, short=crowded and line.quiet_until <= now)
+                        seconds = _short_poll(line, now) if crowded else self._settings.poll
+                        self._start(line, share, seconds, lease)
                 awake = [] if crowded else [line for line in awake if line.polls < line.width]
 
-    def _start(self, line: Line, share: int, lease: int, *, short: bool) -> None:
+    def _start(self, line: Line, share: int, seconds: int, lease: int) -> None:
         line.asked += share
         line.polls += 1
-        seconds = 0 if short else 1 if line.quiet_until else self._settings.poll
+        line.looked = self._clock.monotonic()
         self._threads.start(lambda: self._poll(line, share, seconds, lease))
 
     def _poll(self, line: Line, asked: int, seconds: int, lease: int) -> None:
@@ -247,6 +250,10 @@ class Lending:
 
     def _receive(self, queue: str, asked: int, seconds: int, lease: int) -> int:
         """Receive up to `asked` messages and keep them; return how many came. Raises `DriverError`."""
+        # A lease begins while the request is under way. It is counted from before that, and lasts longer by the length of the poll:
+        # so it is as long as was asked for when the answer comes in time, and over when the answer comes too late.
+        visible = min(LONGEST_LEASE, lease + seconds)
+        began = self._clock.monotonic()
         try:
             answer = self._service.call(
                 "receive_message",
@@ -255,7 +262,7 @@ class Lending:
                 QueueUrl=self._queues.url(queue),
                 MaxNumberOfMessages=asked,
                 WaitTimeSeconds=seconds,
-                VisibilityTimeout=lease,
+                VisibilityTimeout=visible,
                 MessageAttributeNames=[ATTRIBUTE],
                 MessageSystemAttributeNames=["ApproximateReceiveCount"],
             )
@@ -263,7 +270,7 @@ class Lending:
             self._queues.forget(queue)
             raise passing(error).meaning from error
         now = self._clock.monotonic()
-        received = [lent_of(message, queue, now=now, lease=lease) for message in answer.get("Messages", ())]
+        received = [lent_of(m, queue, began=began, ends=began + visible, now=now) for m in answer.get("Messages", ())]
         due = [lent for lent in received if not self._early(lent)]
         with self._lock:
             self._kept.setdefault(queue, deque()).extend(due)
@@ -334,6 +341,20 @@ class Lending:
                 waiter.flag.set()
         self._threads.end(self._settings.poll + self._settings.read_timeout)
         self.give_back()
+
+
+def whose_turn(lines: list[Line], now: float) -> list[Line]:
+    """Return the queues to be looked at: the one that the worker owes most, then those that waited longest for a look.
+
+    So every queue is looked at once before any but that one is looked at twice.
+    """
+    awake = [line for line in lines if line.quiet_until <= now]
+    return awake[:1] + sorted(awake[1:], key=lambda line: line.looked) if awake else lines[:1]
+
+
+def _short_poll(line: Line, now: float) -> int:
+    """Return the seconds for which one of many queues is polled: none, unless all of them were found empty."""
+    return 0 if line.quiet_until <= now else 1
 
 
 def whole_lease(lease: float) -> int:

@@ -26,7 +26,7 @@ class Lent(msgspec.Struct, kw_only=True):
     body: str
     """As the message has it."""
     ends: float
-    """The lease's end on the monotonic clock of this process; the service's own may be a little later."""
+    """The lease's end on the monotonic clock of this process: rather before the service's own than after it."""
     last: float
     """When no extension helps any more."""
     count: int
@@ -48,16 +48,16 @@ class Lent(msgspec.Struct, kw_only=True):
         return self.label.recovered or self.count > 1
 
 
-def lent_of(received: dict[str, Any], queue: str, *, now: float, lease: float) -> Lent:
-    """Read a received message that is leased from `now` on."""
+def lent_of(received: dict[str, Any], queue: str, *, began: float, ends: float, now: float) -> Lent:
+    """Read a message that was asked for when it `began`, arrived `now`, and is leased until it `ends`."""
     label = read_label(received)
     return Lent(
         queue=queue,
         handle=received["ReceiptHandle"],
         label=label,
         body=received["Body"],
-        ends=now + lease,
-        last=now + LONGEST_LEASE - MARGIN,
+        ends=ends,
+        last=began + LONGEST_LEASE - MARGIN,
         count=int(received.get("Attributes", {}).get("ApproximateReceiveCount", "1")),
         arrived=now,
         message=message_of(received, label, queue),

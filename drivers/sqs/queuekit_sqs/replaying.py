@@ -47,7 +47,7 @@ def _receive(service: Service, queues: Queues, queue: str, most: int) -> list[Le
         VisibilityTimeout=LEASE,
         MessageAttributeNames=[ATTRIBUTE],
     )
-    return [lent_of(message, queue, now=0.0, lease=LEASE) for message in answer.get("Messages", ())]
+    return [lent_of(message, queue, began=0.0, ends=LEASE, now=0.0) for message in answer.get("Messages", ())]
 
 
 def _revived(letter: Lent, settings: Settings) -> Parcel:

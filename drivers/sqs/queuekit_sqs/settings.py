@@ -10,12 +10,23 @@ import msgspec
 
 from queuekit.contract import ConfigurationError, Url
 
-__all__ = ["LARGEST", "LONGEST_DELAY", "LONGEST_FIFO_WAIT", "LONGEST_LEASE", "LONGEST_POLL", "ROOM", "Settings"]
+__all__ = [
+    "LARGEST",
+    "LONGEST_DELAY",
+    "LONGEST_FIFO_WAIT",
+    "LONGEST_LEASE",
+    "LONGEST_POLL",
+    "ROOM",
+    "UNIQUE_WINDOW",
+    "Settings",
+]
 
 LONGEST_DELAY = 900
 """Seconds for which SQS delays a message."""
 LONGEST_FIFO_WAIT = 36_000
 """Seconds for which a FIFO message is hidden at most between two attempts: what is left of its 12 hours."""
+UNIQUE_WINDOW = 300
+"""Seconds for which FIFO queues drop what has the deduplication id of an accepted message (SQS API reference, SendMessage)."""
 LONGEST_LEASE = 43_200
 """Seconds for which SQS hides a received message in all, extensions included: 12 hours from its receipt."""
 LONGEST_POLL = 20

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from queuekit.contract import ConfigurationError, DriverRejected, Failure, Message, UnsupportedError
-from queuekit_sqs.settings import LONGEST_DELAY, LONGEST_FIFO_WAIT, Settings
+from queuekit.contract import ConfigurationError, DriverRejected, Failure, Message, Unique, UnsupportedError
+from queuekit_sqs.settings import LONGEST_DELAY, LONGEST_FIFO_WAIT, UNIQUE_WINDOW, Settings
 
 __all__ = ["ATTRIBUTE", "Label", "Parcel", "message_of", "parcel_of", "read_label"]
 
@@ -105,8 +105,8 @@ def parcel_of(message: Message, label: Label, *, delay: float, now: float, setti
         attribute=attribute,
         delay=0 if fifo else math.ceil(delay),
         size=size,
-        group=_group(label) if fifo else None,
-        deduplication=_deduplication(label) if fifo else None,
+        group=_group(label, message.unique) if fifo else None,
+        deduplication=_deduplication(label, message.unique) if fifo else None,
     )
 
 
@@ -117,7 +117,7 @@ def refuse_unsupported(message: Message, delay: float, *, fifo: bool) -> None:
         ("priority", message.priority != 4),
         ("concurrency", message.concurrency is not None),
         ("rate_limit", message.rate is not None),
-        ("unique", message.unique is not None),
+        ("unique", message.unique is not None and not (fifo and _in_window(message.unique))),
         ("key", message.key is not None and not fifo),
     ):
         if asked:
@@ -128,6 +128,11 @@ def refuse_unsupported(message: Message, delay: float, *, fifo: bool) -> None:
         raise ConfigurationError(f"delay={delay!r} is refused: give a number of seconds from 0 to {longest:,}")
 
 
+def _in_window(unique: Unique) -> bool:
+    """Tell whether this is what a deduplication id can do: drop others for a fixed time, and tell nobody."""
+    return (unique.ttl, unique.until, unique.on_conflict) == (UNIQUE_WINDOW, "end", "return")
+
+
 def _written(body: str) -> tuple[str, str]:
     """Return the body as SQS takes it, and its form: no message is empty or has a control character."""
     if body and not FORBIDDEN.search(body):
@@ -135,25 +140,28 @@ def _written(body: str) -> tuple[str, str]:
     return "=" + base64.b64encode(body.encode("utf-8", "surrogateescape")).decode(), "base64"
 
 
-def _group(label: Label) -> str:
-    """Return the message group: the key as a text that SQS allows, else the job's own."""
+def _group(label: Label, unique: Unique | None = None) -> str:
+    """Return the message group: the key as a text that SQS allows, else the unique scope's, else the job's own.
+
+    Queues with high throughput compare deduplication ids within a group only.
+    """
     if label.key is None:
-        return label.id
+        return label.id if unique is None else f"u.{_short(unique.scope)}"
     if re.fullmatch(r"[A-Za-z0-9._-]{1,100}", label.key):
         return f"k.{label.key}"
-    return "h." + base64.b32encode(_digest(label.key)).decode().rstrip("=")
+    return f"h.{_short(label.key)}"
 
 
-def _digest(text: str) -> bytes:
-    import hashlib  # noqa: PLC0415 - only for keys that are no plain words
+def _short(text: str) -> str:
+    import hashlib  # noqa: PLC0415 - only for unique jobs, and for keys that are no plain words
 
-    return hashlib.sha256(text.encode()).digest()
+    return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
 
 
-def _deduplication(label: Label) -> str:
-    """Return a new id for every message: within five minutes SQS swallows what has an old one."""
+def _deduplication(label: Label, unique: Unique | None = None) -> str:
+    """Return the unique scope's id for a job's first message, else a new one: within five minutes SQS drops what has an old one."""
     if not label.sends and not label.generation:
-        return label.id
+        return label.id if unique is None else f"u.{_short(unique.scope)}"
     return f"{label.id}:{label.generation}:{label.sends}"
 
 
@@ -163,7 +171,7 @@ def read_label(received: dict[str, Any]) -> Label:
     if attribute is not None:
         try:
             return _decoder.decode(attribute)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             return Label(id=received["MessageId"])
     return _foreign(received)
 
@@ -180,7 +188,7 @@ def _foreign(received: dict[str, Any]) -> Label:
     """Label what another program sent: the envelope has the job's id and type; anything else is a job of its own."""
     try:
         envelope = _envelope.decode(received["Body"])
-    except (msgspec.MsgspecError, UnicodeEncodeError):
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
         return Label(id=received["MessageId"])
     return Label(id=envelope.id, type=envelope.type)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from queuekit import Backoff, Job, JobContext, Queue
-from queuekit.contract import Again, Done, Released, UnsupportedError
+from queuekit import AmbiguousDispatch, Backoff, Job, JobContext, Queue
+from queuekit.contract import Again, Done, PartialSend, Released, UnsupportedError
 from queuekit_integration.harness import wait_until
 
 
@@ -66,6 +66,73 @@ def test_the_same_id_twice_is_one_job_and_every_successor_is_a_new_one(fifo):
         assert delivery.attempt == attempt
         assert driver.claim(["default"], limit=10, lease=30) == []
         driver.settle([Again(delivery, successor=fifo.message(f"changed {attempt}", id=message.id))])
+
+
+def sent(stub):
+    return [
+        [entry["MessageBody"] for entry in body["Entries"]] for name, body in stub.bodies if name == "SendMessageBatch"
+    ]
+
+
+def test_an_entry_that_failed_is_not_sent_after_one_of_its_group_that_was_accepted(fifo):
+    with fifo.stub() as stub:
+        driver = fifo.through(stub)
+        stub.fail_entries("SendMessageBatch", {0, 2}, "InternalError")
+        messages = [fifo.message(body, key=body[0]) for body in ("a1", "a2", "b1")]
+        with pytest.raises(PartialSend) as caught:
+            driver.send(messages)
+        assert set(caught.value.failed) == {messages[0].id}, "a1 would come after a2; b1 harms nobody"
+        assert sent(stub) == [["a1", "a2", "b1"], ["b1"]]
+
+
+def test_when_an_entry_failed_the_later_ones_of_its_group_are_not_sent(fifo):
+    with fifo.stub() as stub:
+        driver = fifo.through(stub)
+        stub.fail_entries("SendMessageBatch", {9}, "InvalidMessageContents", sender=True)
+        messages = [fifo.message(f"a{i}", key="a") for i in range(12)] + [fifo.message("b0", key="b")]
+        with pytest.raises(PartialSend) as caught:
+            driver.send(messages)
+        assert set(caught.value.failed) == {messages[i].id for i in (9, 10, 11)}
+        assert sent(stub)[1:] == [["b0"]]
+
+
+def unique(**options):
+    return Job("t", {"a": 1}, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"unique_for": 60},
+        {"unique_key": "k"},
+        {"unique_for": 300, "until": "start"},
+        {"unique_for": 300, "on_conflict": "raise"},
+        {"unique_for": 300, "on_conflict": "replace"},
+    ],
+)
+def test_any_other_uniqueness_than_the_services_own_is_refused_with_both_remedies(fifo, options):
+    with pytest.raises(UnsupportedError, match=r"unique_for=300.*store=") as caught:
+        fifo.queue().dispatch(unique(**options))
+    assert (caught.value.driver, caught.value.feature) == ("sqs", "unique")
+
+
+def test_standard_queues_have_no_unique_jobs(h):
+    with pytest.raises(UnsupportedError, match="store="):
+        h.queue().dispatch(unique(unique_for=300))
+
+
+def test_a_unique_dispatch_whose_answer_was_lost_is_one_job_when_it_is_repeated(fifo):
+    with fifo.stub() as stub:
+        driver = fifo.through(stub)
+        queue = Queue(driver, namespace=fifo.namespace)
+        stub.break_after("SendMessageBatch")
+        with pytest.raises(AmbiguousDispatch):
+            queue.dispatch(unique(unique_for=300))
+        queue.dispatch(unique(unique_for=300))
+        first = fifo.claim_one(driver)
+        assert driver.claim(["default"], limit=10, lease=30) == []
+        driver.settle([Again(first, delay=0)])
+        assert fifo.claim_one(driver).attempt == 2
 
 
 def test_a_delay_is_refused(fifo):

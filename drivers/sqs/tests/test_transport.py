@@ -61,6 +61,17 @@ def test_claims_never_ask_for_more_than_their_limit(h, stub):
     assert sum(asked) <= 3 + (3 - len(found))
 
 
+def test_an_idle_queue_is_polled_for_as_long_as_was_asked(h, stub):
+    driver = h.through(stub)
+    driver.close()
+    patient = h.through(stub, poll=3)
+    stub.miss(times=3)
+    assert patient.claim(["default"], limit=1, lease=30, wait=0.5) == []
+    assert {body["WaitTimeSeconds"] for name, body in stub.bodies if name == "ReceiveMessage"} == {3}
+    assert len([name for name, _ in stub.bodies if name == "ReceiveMessage"]) == 4
+    patient.send([h.message()])  # ends the poll
+
+
 def test_what_arrives_when_nobody_claims_any_more_is_given_back_uncharged(h):
     driver, other = h.driver(), h.driver()
     assert driver.claim(["default"], limit=1, lease=60, wait=0.2, wakeup=Wakeup()) == []

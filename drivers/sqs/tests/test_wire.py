@@ -62,6 +62,12 @@ def test_anything_else_is_a_job_of_its_own(body):
     assert message_of(raw, read_label(raw), "q").body == body
 
 
+def test_a_body_that_exhausts_the_decoders_stack_is_a_job_of_its_own():
+    body = '{"a":' * 50_000
+    message = message_of(sent := {"Body": body, "MessageId": "m"}, read_label(sent), "default")
+    assert (message.id, message.body) == ("m", body)
+
+
 def test_a_broken_attribute_or_encoding_harms_nobody():
     attribute = {ATTRIBUTE: {"StringValue": "no json"}}
     assert read_label({"MessageId": "m", "Body": "x", "MessageAttributes": attribute}) == Label(id="m")
@@ -86,13 +92,35 @@ def test_a_delay_that_sqs_does_not_know_is_refused(delay):
         {"priority": 9},
         {"concurrency": Concurrency("k", 1)},
         {"rate": Rate("k", 1, 1.0)},
-        {"unique": Unique("s")},
+        {"unique": Unique("s", 300)},
         {"key": "k"},
     ],
 )
 def test_no_field_is_ignored_in_silence(fields):
     with pytest.raises(UnsupportedError, match="store="):
         parcel(Message("i", "q", "t", "{}", **fields))
+
+
+def test_unique_jobs_of_one_scope_share_what_fifo_queues_compare():
+    def entry(scope, *, id, key=None, sends=0):
+        message = Message(id, "q", "t", "{}", key=key, unique=Unique(scope, 300))
+        label = Label(id=id, key=key, sends=sends)
+        made = parcel(message, settings=FIFO, label=label).entry(0)
+        return made["MessageGroupId"], made["MessageDeduplicationId"]
+
+    assert entry("s", id="i") == entry("s", id="j")
+    assert entry("s", id="i")[1] != entry("other", id="i")[1]
+    assert entry("s", id="i", key="k")[0] == "k.k"
+    assert entry("s", id="i", sends=1)[1] == "i:0:1", "a successor would be swallowed"
+    assert all(len(text) <= 128 for text in entry("q" * 60 + "t" * 300, id="i"))
+
+
+@pytest.mark.parametrize(
+    "unique", [Unique("s"), Unique("s", 60), Unique("s", 300, "start"), Unique("s", 300, "end", "raise")]
+)
+def test_a_scope_that_fifo_queues_cannot_hold_is_refused(unique):
+    with pytest.raises(UnsupportedError, match="unique"):
+        parcel(Message("i", "q", "t", "{}", unique=unique), settings=FIFO)
 
 
 def test_a_group_is_the_key_or_the_jobs_own():

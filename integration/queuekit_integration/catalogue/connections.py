@@ -1,10 +1,8 @@
-"""FLT-05 to FLT-12, FLT-19, FLT-23, ERR-05, LSE-05, SAF-01, SAF-06, SAF-08: connections that are cut, held, slow, or lie about what was applied."""
+"""FLT-05 to FLT-12, FLT-19, FLT-23, ERR-05, LSE-05, SAF-06, SAF-08: connections that are cut, held, slow, or lie about what was applied."""
 
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -70,7 +68,7 @@ def scenario_flt_06_asymmetric_partition(h: Harness) -> None:
     _partitioned(h, lambda proxy: proxy.hold("down"))
 
 
-@scenario("FLT-07", needs=("server", "count", "unique_ids"), faults=("proxy",), timing=True)
+@scenario("FLT-07", needs=("server", "count"), faults=("proxy",), timing=True)
 def scenario_flt_07_latency(h: Harness) -> None:
     proxy = h.proxy()
     queue = h.queue(through=proxy)
@@ -92,7 +90,7 @@ def scenario_flt_07_latency(h: Harness) -> None:
     h.finish(Plan(dispatches=15, faults=("latency",)))
 
 
-@scenario("FLT-07-BANDWIDTH", needs=("server", "count", "unique_ids"), faults=("proxy",), timing=True)
+@scenario("FLT-07-BANDWIDTH", needs=("server", "count"), faults=("proxy",), timing=True)
 def scenario_flt_07_bandwidth(h: Harness) -> None:
     proxy = h.proxy()
     queue = h.queue(through=proxy)
@@ -110,7 +108,7 @@ def scenario_flt_07_bandwidth(h: Harness) -> None:
     h.finish(Plan(dispatches=8, faults=("bandwidth",)))
 
 
-@scenario("FLT-08", needs=("server", "count", "unique_ids"), faults=("proxy",), timing=True)
+@scenario("FLT-08", needs=("server", "count"), faults=("proxy",), timing=True)
 def scenario_flt_08_connection_flap(h: Harness) -> None:
     """Reset every connection a hundred times, at random points of producer and worker."""
     proxy, rng = h.proxy(), random.Random(8)
@@ -329,7 +327,7 @@ def scenario_flt_09_lost_replies_under_load(h: Harness) -> None:
     assert sorted(ran) == list(range(100)), "a job ran twice, or not at all"
 
 
-@scenario("FLT-11", needs=("server", "count", "unique_ids"), faults=("proxy",), timing=True)
+@scenario("FLT-11", needs=("server", "count"), faults=("proxy",), timing=True)
 def scenario_flt_11_slice_1_byte(h: Harness) -> None:
     proxy = h.proxy()
     proxy.slice(1)
@@ -384,7 +382,7 @@ def scenario_flt_12_delayed_dispatch(h: Harness) -> None:
     assert len(direct.claim(["default"], limit=5, lease=30.0)) == 1
 
 
-@scenario("FLT-19", needs=("server", "count", "unique_ids"), faults=("proxy",), timing=True)
+@scenario("FLT-19", needs=("server", "count"), faults=("proxy",), timing=True)
 def scenario_flt_19_address_change(h: Harness) -> None:
     proxy, elsewhere = h.proxy(), h.proxy()
     queue = h.queue(through=proxy)
@@ -401,7 +399,7 @@ def scenario_flt_19_address_change(h: Harness) -> None:
     h.finish(Plan(dispatches=20, faults=("move",)))
 
 
-@scenario("FLT-23", needs=("server", "count", "unique_ids"), faults=("proxy",), timing=True)
+@scenario("FLT-23", needs=("server", "count"), faults=("proxy",), timing=True)
 def scenario_flt_23_swizzle(h: Harness) -> None:
     """Silence the connections one by one, and let them speak again in another order."""
     proxy, rng = h.proxy(), random.Random(23)
@@ -487,7 +485,7 @@ def scenario_lse_05_heartbeat_survives_one_error(h: Harness) -> None:
     h.finish(Plan(dispatches=1, faults=("reset",), workers=(holder.pid,)))
 
 
-@scenario("SAF-08", needs=("server", "count", "unique_ids"), faults=("proxy",), timing=True)
+@scenario("SAF-08", needs=("server", "count"), faults=("proxy",), timing=True)
 def scenario_saf_08_connection_leak_at_broker(h: Harness) -> None:
     proxy = h.proxy()
     queue = h.queue(through=proxy)
@@ -537,31 +535,3 @@ def _answers(driver: Driver, message: Message) -> bool:
 
 def _files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-FORKS = """
-import os, sys
-from queuekit import Job, Queue
-queue = Queue(sys.argv[1], store=sys.argv[3] or None, namespace=sys.argv[2])
-queue.dispatch(Job("t"))
-child = os.fork()
-for _ in range(50):
-    queue.dispatch(Job("t"))
-    assert queue.stats().pending
-if child == 0:
-    queue.close()
-    os._exit(0)
-_, status = os.waitpid(child, 0)
-sys.exit(status)
-"""
-"""A process that is connected forks, and both go on at the same time."""
-
-
-@scenario("SAF-01", needs=("processes", "count"), timing=True)
-def scenario_saf_01_fork_after_connect(h: Harness) -> None:
-    queue = h.queue()
-    queue.open()
-    command = [sys.executable, "-c", FORKS, str(h.url()), h.namespace, h.store_url() or ""]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert queue.stats().pending == 101

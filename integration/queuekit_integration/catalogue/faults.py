@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from typing import Any
 
 from queuekit import Job
 from queuekit.contract import BackendFull
@@ -136,9 +135,9 @@ def scenario_fs_01_sqlite_busy(h: Harness) -> None:
 def scenario_fs_03_sqlite_full(h: Harness) -> None:
     queue = h.queue()
     queue.open()
-    driver: Any = queue.driver
-    [pages] = driver.native().execute("PRAGMA page_count").fetchone()
-    driver.native().execute(f"PRAGMA max_page_count = {pages + 5}")
+    native = h.native(queue.driver)
+    [pages] = native.execute("PRAGMA page_count").fetchone()
+    native.execute(f"PRAGMA max_page_count = {pages + 5}")
     stored = 0
     try:
         for _ in range(200):
@@ -149,7 +148,7 @@ def scenario_fs_03_sqlite_full(h: Harness) -> None:
     else:
         raise AssertionError("the limit was never reached")
     assert queue.stats().pending == stored
-    driver.native().execute("PRAGMA max_page_count = 1000000")
+    native.execute("PRAGMA max_page_count = 1000000")
     queue.dispatch(Job("t"))
     assert queue.stats().pending == stored + 1
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -27,9 +25,9 @@ def scenario_fs_04_sqlite_wal_growth(h: Harness) -> None:
     """Pin a reader under load: the log grows meanwhile, and is used again from its beginning once the reader has gone."""
     queue = h.queue(virtual=True)
     queue.open()
-    driver: Any = queue.driver
-    [page] = driver.native().execute("PRAGMA page_size").fetchone()
-    [pages] = driver.native().execute("PRAGMA wal_autocheckpoint").fetchone()
+    native = h.native(queue.driver)
+    [page] = native.execute("PRAGMA page_size").fetchone()
+    [pages] = native.execute("PRAGMA wal_autocheckpoint").fetchone()
     bound = page * pages
     log = file_of(h).with_name(file_of(h).name + "-wal")
     load = bound // MIB + 8
@@ -69,7 +67,7 @@ def scenario_fs_05_sqlite_file_replaced_deleted_or_read_only(h: Harness) -> None
         again.dispatch(Job("t"))
         assert again.stats().pending == 1
         again.close()
-    _protected(h.queue(virtual=True))
+    _protected(h, h.queue(virtual=True))
 
 
 def _delete(file: Path) -> None:
@@ -84,13 +82,13 @@ def _replace(file: Path) -> None:
     other.replace(file)
 
 
-def _protected(queue: Queue) -> None:
+def _protected(h: Harness, queue: Queue) -> None:
     """Let SQLite refuse every write, as it does for a file without the permission (which root does not need)."""
     before = queue.stats().pending
-    native: Callable[[], sqlite3.Connection] = getattr(queue.driver, "native")  # noqa: B009 - a feature of files' drivers
-    native().execute("PRAGMA query_only = ON")
+    native = h.native(queue.driver)
+    native.execute("PRAGMA query_only = ON")
     with pytest.raises(DriverRejected, match="cannot be written"):
         queue.dispatch(Job("t"))
-    native().execute("PRAGMA query_only = OFF")
+    native.execute("PRAGMA query_only = OFF")
     queue.dispatch(Job("t"))
     assert queue.stats().pending == before + 1

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from queuekit import ConfigurationError, Event, Job, JobContext
-from queuekit.contract import Again, Concurrency, Dead, Delivery, Done
+from queuekit.contract import Again, Concurrency, Dead, Delivery, Done, Extension
 from queuekit_integration.harness import Harness, wait_until
 from queuekit_integration.registry import scenario
 
@@ -27,8 +29,8 @@ def scenario_lse_01_lease_blocks_others(h: Harness) -> None:
 def scenario_lse_02_lease_expires_and_redelivers(h: Harness) -> None:
     one, two = h.driver(), h.driver()
     one.send([h.message()])
-    first = h.claim_one(one, lease=10)
-    h.advance(10.1)
+    first = h.claim_one(one, lease=2)
+    h.advance(2.1)
     second = h.claim_one(two)
     assert (second.attempt, second.recovered) == (2, True)
     assert second.message.id == first.message.id
@@ -129,11 +131,11 @@ def scenario_lse_late_settle_counts_while_nobody_took_the_job(h: Harness) -> Non
 @scenario("LSE-12", suite="contract", needs=("lease",))
 def scenario_lse_12_reaper_exactly_one(h: Harness) -> None:
     drivers = [h.driver() for _ in range(3)]
-    drivers[0].send([h.message() for _ in range(50)])
-    assert len(drivers[0].claim(["default"], limit=50, lease=1)) == 50
-    h.advance(1.1)
-    taken = [d for driver in drivers for d in driver.claim(["default"], limit=50, lease=10)]
-    assert len({d.message.id for d in taken}) == len(taken) == 50
+    drivers[0].send([h.message() for _ in range(20)])
+    assert len(drivers[0].claim(["default"], limit=20, lease=2)) == 20
+    h.advance(2.1)
+    taken = [d for driver in drivers for d in driver.claim(["default"], limit=20, lease=10)]
+    assert len({d.message.id for d in taken}) == len(taken) == 20
     assert {d.attempt for d in taken} == {2}
 
 
@@ -334,6 +336,37 @@ def scenario_lse_11_lease_lost_cancels_handler(h: Harness) -> None:
     setattr(driver, "extend", real)  # noqa: B010
     worker.stop(5)
     assert any(e.kind == "lease_lost" and e.job_id == handle.id for e in events)
+
+
+@scenario("LSE-11-SILENCE", suite="contract", needs=("lease",), timing=True)
+def scenario_lse_11_lease_lost_while_the_backend_is_silent(h: Harness) -> None:
+    """Let a renewal hang for longer than the lease: handler and observers are told when it ends, not when the call does."""
+    events: list[Event] = []
+    queue = h.queue(observers=[events.append])
+    silence = threading.Event()
+
+    @queue.job(name="watch")
+    def watch(ctx: JobContext) -> None:
+        if ctx.attempt == 1:
+            wait_until(lambda: ctx.lost, "the handler to be told that its lease is lost")
+            wait_until(lambda: "lease_lost" in [e.kind for e in events], "the observers to be told as well")
+            silence.set()
+
+    handle = watch.dispatch()
+    driver = queue.driver
+    worker = queue.worker(concurrency=1, lease=0.6)
+    real = driver.extend
+
+    def hang(deliveries: Sequence[Delivery], *, lease: float) -> list[Extension]:
+        assert silence.wait(60), "nobody was told while the renewal hung"
+        return real(deliveries, lease=lease)
+
+    setattr(driver, "extend", hang)  # noqa: B010
+    worker.start()
+    wait_until(silence.is_set, "the handler to end while the renewal hangs")
+    setattr(driver, "extend", real)  # noqa: B010
+    worker.stop(5)
+    assert [e.kind for e in events if e.job_id == handle.id].count("lease_lost") == 1, "told more than once"
 
 
 def _not_held() -> Any:

@@ -14,6 +14,7 @@ from queuekit.contract import Again, Concurrency, Dead, Done, Rate, Released, Un
 from queuekit.worker.inline import run_due
 from queuekit_integration.harness import Harness
 from queuekit_integration.registry import scenario
+from queuekit_integration.weaker import in_order_beside_a_slow_job
 
 
 @scenario("ORD-01", needs=("order",))
@@ -25,6 +26,11 @@ def scenario_ord_01_fifo_single_worker(h: Harness) -> None:
     queue.start_workers(1)
     queue.drain(20)
     assert order == list(range(200))
+
+
+@scenario("ORD-01-SLOW", needs=("order", "steady_order"))
+def scenario_ord_01_fifo_single_worker_slow_jobs(h: Harness) -> None:
+    assert in_order_beside_a_slow_job(h)
 
 
 @scenario("ORD-02", needs=("key", "count"))
@@ -276,8 +282,8 @@ def scenario_sch_04_delays_independent(h: Harness) -> None:
 @scenario("SCH-05", suite="contract", needs=("delay",))
 def scenario_sch_05_same_eta_many(h: Harness) -> None:
     driver = h.driver()
-    driver.send([h.message(at=h.clock.time() + 10) for _ in range(700)])
-    h.advance(10.1)
+    driver.send([h.message(at=h.clock.time() + 3) for _ in range(700)])
+    h.advance(3.1)
     seen: set[str] = set()
     for _ in range(20):
         found = driver.claim(["default"], limit=100, lease=10)

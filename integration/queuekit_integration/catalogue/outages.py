@@ -14,8 +14,9 @@ import pytest
 from queuekit import AmbiguousDispatch, DispatchTimeout, DriverUnavailable, Job, Queue
 from queuekit_integration.chaos import Chaos, seed_of_this_run
 from queuekit_integration.checker import Plan
-from queuekit_integration.faults import SmallDisk, few_files, little_memory
+from queuekit_integration.faults import ShiftedClock, SmallDisk, few_files, little_memory
 from queuekit_integration.harness import Harness, WorkerProcess, wait_until
+from queuekit_integration.load import Load
 from queuekit_integration.registry import scenario
 from queuekit_integration.servers import Server
 
@@ -47,7 +48,7 @@ def away(h: Harness, end: Callable[[], None], *, fault: str, seconds: float = DO
     server_of(h).start()
 
 
-@scenario("FLT-01", needs=("server", "processes", "count", "unique_ids"), faults=("kill",), timing=True)
+@scenario("FLT-01", needs=("server", "processes", "count"), faults=("kill",), timing=True)
 def scenario_flt_01_broker_kill9_restart_idle(h: Harness) -> None:
     queue = h.queue()
     worker = h.spawn_worker(lease=2.0)
@@ -61,7 +62,7 @@ def scenario_flt_01_broker_kill9_restart_idle(h: Harness) -> None:
     h.finish(Plan(dispatches=15, faults=("kill",), workers=(worker.pid,)))
 
 
-@scenario("FLT-01-LOAD", needs=("server", "processes", "count", "unique_ids"), faults=("kill",), timing=True)
+@scenario("FLT-01-LOAD", needs=("server", "processes", "count", "lasting"), faults=("kill",), timing=True)
 def scenario_flt_01_broker_kill9_under_load(h: Harness) -> None:
     queue = h.queue()
     workers = [h.spawn_worker(lease=2.0) for _ in range(2)]
@@ -75,7 +76,7 @@ def scenario_flt_01_broker_kill9_under_load(h: Harness) -> None:
     assert {s["job"] for s in h.starts()} >= set(ids)
 
 
-@scenario("FLT-02", needs=("server", "processes", "count", "unique_ids"), faults=("stop",), timing=True)
+@scenario("FLT-02", needs=("server", "processes", "count", "lasting"), faults=("stop",), timing=True)
 def scenario_flt_02_broker_graceful_restart(h: Harness) -> None:
     queue = h.queue()
     worker = h.spawn_worker(lease=2.0)
@@ -94,8 +95,24 @@ def scenario_flt_02_broker_graceful_restart(h: Harness) -> None:
     h.finish(Plan(dispatches=100, faults=("stop",), workers=(worker.pid,)))
 
 
-@scenario("FLT-03", needs=("server", "processes", "count", "unique_ids"), faults=("freeze",), timing=True)
+@scenario("FLT-03", needs=("server", "processes", "count", "fenced"), faults=("freeze",), timing=True)
 def scenario_flt_03_broker_sigstop(h: Harness) -> None:
+    _, worker, load = _hang(h)
+    load.wait()
+    h.finish(Plan(dispatches=60, faults=("freeze",), workers=(worker.pid,)))
+
+
+@scenario("FLT-03-KEPT", needs=("server", "processes", "count"), faults=("freeze",), timing=True)
+def scenario_flt_03_broker_sigstop_keeps_jobs(h: Harness) -> None:
+    """Ask only whether every job ran and none is left: without fencing, what was on its way may be applied late."""
+    queue, _, load = _hang(h)
+    ids = load.wait()
+    wait_until(lambda: {s["job"] for s in h.starts()} >= set(ids), "every accepted job to start", seconds=40)
+    wait_until(lambda: queue.stats().pending + queue.stats().in_flight == 0, "every job to end", seconds=40)
+
+
+def _hang(h: Harness) -> tuple[Queue, WorkerProcess, Load]:
+    """Let the server hang under load for as long as a call waits for it, and wake it up."""
     queue = h.queue()
     worker = h.spawn_worker(lease=2.0)
     load = h.load(queue, 60, short, pause=0.005)
@@ -108,8 +125,7 @@ def scenario_flt_03_broker_sigstop(h: Harness) -> None:
     took = time.monotonic() - asked
     assert took < h.silence + 2, f"a call hung for {took:.1f} s on a server that says nothing"
     server_of(h).thaw()
-    load.wait()
-    h.finish(Plan(dispatches=60, faults=("freeze",), workers=(worker.pid,)))
+    return queue, worker, load
 
 
 @scenario("CTX-12", needs=("server", "count", "unique_ids"), faults=("freeze",), timing=True)
@@ -184,6 +200,22 @@ def scenario_sch_17_worker_clock_skew(h: Harness) -> None:
     h.judge(queue, Plan(dispatches=1))
 
 
+@scenario("CTX-08-CLOCK", needs=("processes", "server_clock", "count", "delay", "browse"), timing=True)
+def scenario_ctx_08_deadlines_go_by_the_backends_clock(h: Harness) -> None:
+    """Judge deadlines on workers whose clocks are an hour off, and set them by a dispatcher whose clock is."""
+    queue = h.queue()
+    ahead = h.spawn_worker(lease=1.0, clock=3600.0)
+    [in_time] = h.dispatch_recorded(queue, [Job("note", deadline=60.0)])
+    assert in_time.wait(20).state == "completed", "a worker whose clock is ahead gave a job up that was in time"
+    ahead.terminate()
+    late = queue.dispatch(Job("note", deadline=1.0))
+    time.sleep(1.1)
+    h.spawn_worker(lease=1.0, clock=-3600.0)
+    assert late.wait(20).reason == "deadline", "a worker whose clock is behind started a job past its deadline"
+    elsewhere = Queue(h.driver(virtual=False), namespace=h.namespace, clock=ShiftedClock(-3600.0))
+    assert elsewhere.dispatch(Job("note", deadline=60.0)).wait(20).state == "completed", "it was late from the start"
+
+
 @scenario("FLT-20", needs=("server", "count", "unique_ids"), timing=True)
 def scenario_flt_20_disk_full_broker(h: Harness) -> None:
     with SmallDisk(256 << 20) as disk:
@@ -218,7 +250,7 @@ def _accepts(queue: Queue, stored: list[str]) -> bool:
     return True
 
 
-@scenario("FLT-21", needs=("server", "processes", "count", "unique_ids"), faults=("proxy",), timing=True)
+@scenario("FLT-21", needs=("server", "processes", "count"), faults=("proxy",), timing=True)
 def scenario_flt_21_fd_limit_client(h: Harness) -> None:
     """Take a worker's connections away while it may open no file: it says so, burns nothing, and recovers."""
     queue, proxy = h.queue(), h.proxy()
@@ -253,7 +285,7 @@ def scenario_flt_22_memory_limit_worker(h: Harness) -> None:
     h.finish(Plan(dispatches=14, faults=("memory",), workers=(worker.pid,)))
 
 
-@scenario("FLT-24", needs=("server", "processes", "count", "unique_ids"), faults=("proxy",), timing=True)
+@scenario("FLT-24", needs=("server", "processes", "count"), faults=("proxy",), timing=True)
 def scenario_flt_24_random_mix_seeded(h: Harness) -> None:
     proxy = h.proxy()
     queue = h.queue(through=proxy)

@@ -116,7 +116,10 @@ def scenario_store_lends_by_id_or_says_why_not(h: Harness) -> None:
     assert driver.lend([free.id, head.id], lease=10) == ["completed", "failed"]
     assert bodies(driver.lend([second.id], lease=10)) == ["second"]
     h.advance(10.1)
-    assert bodies(driver.lend([delayed.id], lease=10)) == ["delayed"]
+    once, again = driver.lend([delayed.id, delayed.id], lease=10)
+    assert (bodies([once]), again) == (["delayed"], "running"), (
+        "two tickets of one job came at once, and both were lent"
+    )
 
 
 def new_id(h: Harness) -> str:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from queuekit import Backoff, Job, JobContext, Queue, Snooze
+from queuekit.contract import Rate
 from queuekit.worker.attempt import Attempt
 from queuekit.worker.inline import run_due
 from queuekit_integration.harness import Harness, wait_until
@@ -152,7 +153,7 @@ def _round(h: Harness, queue: Queue, job: Any, number: int) -> dict[str, int]:
     for i in range(12):
         name = f"{number}-{i}"
         job.using(retain=60, tags=[f"tag-{name}"], unique_key=name).dispatch(i)
-        job.using(retain=60, key=name, priority=i % 10).dispatch(i)
+        job.using(retain=60, key=name, **({"priority": i % 10} if queue.supports("priority") else {})).dispatch(i)
         job.using(retain=60, concurrency=(name, 1), rate_limit="5/s", delay=i / 10).dispatch(i)
     doomed = [job.using(delay=500, retain=60, unique_key=f"doomed-{number}-{i}").dispatch(i) for i in range(3)]
     for _ in range(14):
@@ -164,6 +165,36 @@ def _round(h: Harness, queue: Queue, job: Any, number: int) -> dict[str, int]:
     h.advance(61)
     assert queue.prune() == 37, "36 that ran and one that was cancelled"
     return h.footprint()
+
+
+@scenario("SAF-09-RATES", suite="contract", needs=("records", "rate_limit"))
+def scenario_saf_09_forgotten_rates(h: Harness) -> None:
+    """Use fifty rates once, and prune when their windows are over: nothing of them is left, and none was forgotten before."""
+    driver: Any = h.driver()
+
+    def use(number: int) -> int:
+        rates = [Rate(f"{number}-{i}", 2, 30.0) for i in range(50)]
+        driver.send([h.message(rate=rate, retain=1) for rate in rates for _ in range(3)])
+        lent = driver.claim(["default"], limit=200, lease=10)
+        driver.settle([_done(delivery) for delivery in lent])
+        return len(lent)
+
+    def emptied() -> dict[str, int]:
+        driver.purge("default")
+        h.advance(31)
+        while driver.prune():
+            pass
+        return h.footprint()
+
+    assert use(0) == 100
+    before = emptied()
+    for number in (1, 2):
+        assert use(number) == 100
+        driver.prune()
+        assert driver.claim(["default"], limit=200, lease=10) == [], "a grant was forgotten within its window"
+        after = emptied()
+        assert after == before, f"rates that nobody uses any more are kept: {before}, then {after}"
+    assert sum(before.values()) < 50
 
 
 @scenario("SAF-11", needs=("count", "delay"), timing=True)

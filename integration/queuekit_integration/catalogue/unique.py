@@ -162,6 +162,20 @@ def scenario_unq_07_ttl_expiry(h: Harness) -> None:
     assert queue.dispatch(Job("t", unique_for=10)).created
 
 
+@scenario("UNQ-WINDOW", needs=("window",))
+def scenario_unq_window_of_five_minutes(h: Harness) -> None:
+    """Dispatch unique jobs again within five minutes, before they have ended: each runs once, and the second handle is the first job's."""
+    queue = h.queue(virtual=True)
+    ran: list[int] = []
+    queue.register("t", lambda payload: ran.append(payload))
+    first, again = (queue.dispatch(Job("t", 1, unique_for=300)) for _ in range(2))
+    queue.dispatch_many(Job("t", number, unique_for=300) for number in (1, 2, 2, 3))
+    run_due(queue)
+    assert sorted(ran) == [1, 2, 3]
+    assert first.created
+    assert (again.id, again.created) == (first.id, False)
+
+
 @scenario("UNQ-REPLACE", needs=("unique", "browse", "delay"))
 def scenario_unq_replace_changes_only_unstarted_jobs(h: Harness) -> None:
     queue = h.queue(virtual=True)

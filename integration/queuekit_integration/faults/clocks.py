@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from queuekit import SystemClock
-from queuekit.contract import Wakeup
 
 __all__ = ["ShiftedClock"]
 
@@ -25,7 +24,3 @@ class ShiftedClock(SystemClock):
     def step(self, seconds: float) -> None:
         """Set it forward or back, as an operator does."""
         self._seconds += seconds
-
-    def wait(self, wakeup: Wakeup, timeout: float) -> bool:
-        """Block in real time: waiting goes by the monotonic clock."""
-        return super().wait(wakeup, timeout)

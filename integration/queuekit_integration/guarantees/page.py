@@ -25,7 +25,10 @@ SIGNS = {
     "no_server": "–",
     "no_file": "–",
     "no_keyspace": "–",
+    "no_sessions": "–",
+    "no_clock": "–",
     "weaker": "weaker",
+    "stronger": "stronger",
     "gap": "gap",
     "failed": "✘",
     "not_run": "?",
@@ -36,7 +39,7 @@ HEAD = """# Guarantees
 Made from the results of a run of the catalogue, never written by hand; CI fails when this page differs from what its run
 says. **✔** holds: the scenario passed in the run that made this page. **refused**: the driver cannot do it, and the scenario's
 twin passed, which asserts that it says so before anything is stored. **weaker**, **gap**: less than
-the statement, or not yet; the sentence below its table says what instead, and the run showed just that. **–**: a fault of a server, of a file or of a key-value server, and this driver was
+the statement, or not yet; **stronger**: more than it, as the fault that it speaks of is not felt; the sentence below its table says what instead, and the run showed just that. **–**: a fault of a server, of a file, of a key-value server, of a SQL server's sessions or of a backend's clock, and this driver was
 seen to use none. **?**: no result. Every statement links to the scenario that
 proves it.
 
@@ -115,6 +118,7 @@ def _sentences(ids: Iterable[str], found: Verdicts, columns: list[str]) -> list[
 def _others(read: dict[str, Any]) -> dict[str, dict[str, str]]:
     """Return what has no scenario, with the reasons."""
     return {
+        "What emulators cannot prove about Amazon SQS": read["emulated"],
         "Proven by other tests": unanswered("elsewhere"),
         "Not built yet, or not tested": {**read["later"], **unanswered("later")},
         "Not part of queuekit": unanswered("never"),

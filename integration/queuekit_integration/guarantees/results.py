@@ -15,7 +15,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     driver: str
     profile: str
     outcome: str
-    """holds, refused, no_server, no_file, no_keyspace, not_run, failed; or, with its sentence, `weaker: …` or `gap: …`."""
+    """holds, refused, no_server, no_file, no_keyspace, no_sessions, no_clock, not_run, failed; or, with its sentence, `weaker: …`, `stronger: …` or `gap: …`."""
     duration: float
     detail: str = ""
     """Why it failed."""

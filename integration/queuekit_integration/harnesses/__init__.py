@@ -12,7 +12,7 @@ from typing import Any
 from queuekit.drivers import available
 from queuekit_integration.harness import Harness
 
-__all__ = ["GROUP", "OWN", "harness", "names"]
+__all__ = ["GROUP", "OWN", "harness", "names", "schemes"]
 
 GROUP = "queuekit.harnesses"
 OWN = {
@@ -20,22 +20,32 @@ OWN = {
     "sqlite": "queuekit_integration.harnesses.embedded:SqliteHarness",
     "redis": "queuekit_integration.harnesses.redis:RedisHarness",
     "postgres": "queuekit_integration.harnesses.postgres:PostgresHarness",
+    "postgres-pgbouncer": "queuekit_integration.harnesses.postgres_pooled:PooledPostgresHarness",
     "rabbitmq": "queuekit_integration.harnesses.rabbitmq:RabbitMQHarness",
     "sqs": "queuekit_integration.harnesses.sqs:SqsHarness",
     "sqs-fifo": "queuekit_integration.harnesses.sqs:SqsFifoHarness",
+    "carrier+sqlite": "queuekit_integration.harnesses.pairing:CarrierSqliteHarness",
+    "rabbitmq+sqlite": "queuekit_integration.harnesses.pairs:RabbitMQSqliteHarness",
+    "rabbitmq+postgres": "queuekit_integration.harnesses.pairs:RabbitMQPostgresHarness",
+    "sqs+redis": "queuekit_integration.harnesses.pairs:SqsRedisHarness",
 }
 """Harnesses of queuekit's own drivers, by column; there is a column once the driver's distribution is installed."""
-SCHEMES = {"rabbitmq": "amqp", "sqs-fifo": "sqs"}
-"""The URL scheme that shows a driver to be installed, where it is not the column's name."""
+SCHEMES = {"rabbitmq": "amqp", "sqs-fifo": "sqs", "postgres-pgbouncer": "postgres"}
+"""The URL scheme that shows a driver to be installed, where it is not the column's name, or that of a pair's half."""
 
 
 def names() -> tuple[str, ...]:
     """Return the columns that this environment has, queuekit's own first."""
-    installed = available()
+    installed = set(available())
     return (
-        *(name for name in OWN if SCHEMES.get(name, name) in installed),
+        *(name for name in OWN if schemes(name) <= installed),
         *sorted(point.name for point in entry_points(group=GROUP)),
     )
+
+
+def schemes(name: str) -> set[str]:
+    """Return the URL schemes that a column needs: two where it is a pair."""
+    return {SCHEMES.get(half, half) for half in name.split("+")}
 
 
 def harness(name: str) -> type[Harness]:

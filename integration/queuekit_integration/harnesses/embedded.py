@@ -86,9 +86,10 @@ class SqliteHarness(Harness):
         """The same as text."""
         return str(self.file)
 
-    def database(self) -> sqlite3.Connection:
-        """Open the file once more."""
-        return sqlite3.connect(self.path)
+    @property
+    def database_at(self) -> tuple[str, str]:
+        """The file."""
+        return "sqlite3", str(self.path)
 
     def troubles(self) -> Generator[tuple[str, Callable[[], object], type[DriverError]]]:
         """Fill the disk, hold the lock, and name a place that cannot be."""

@@ -1,4 +1,4 @@
-"""A pair without any server: one SQLite file carries the tickets, another one keeps the jobs."""
+"""A pair for tests, without any server: a transport in a SQLite file, and SQLite as its store."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import ClassVar
 
 import msgspec
 
-from queuekit.clock import Clock, SystemClock
+from queuekit.clock import Clock
 from queuekit.contract import (
     Delivery,
     Driver,
     DriverError,
-    DriverRejected,
     Extension,
     Limits,
     Message,
@@ -26,15 +25,14 @@ from queuekit.contract import (
     Wakeup,
 )
 from queuekit.ids import new_id
-from queuekit.pairing import pair
 from queuekit.sqlite import SqliteDriver
-from queuekit_integration.expectations import Expectation, Weaker
+from queuekit_integration.expectations import Expectation
 from queuekit_integration.faults import Proxy
 from queuekit_integration.harness import Harness
 from queuekit_integration.harnesses.embedded import SqliteHarness
-from queuekit_integration.weaker import order_may_break
+from queuekit_integration.harnesses.paired import PairedHarness
 
-__all__ = ["Carrier", "PairHarness"]
+__all__ = ["Carrier", "CarrierSqliteHarness"]
 
 
 class Carrier:
@@ -110,86 +108,54 @@ def _unwrapped(message: Message) -> Message:
 
 
 @dataclass
-class PairHarness(Harness):
-    """The pairing of a transport with SQLite."""
+class CarrierHarness(Harness):
+    """The transport for tests, in a file of its own: one half of a pair, and no column."""
 
-    without: ClassVar[Mapping[str, Weaker]] = {
-        "order": Weaker(
-            "a job that is given back stands behind those whose tickets are on the transport", shown_by=order_may_break
-        ),
-    }
-    expectations: ClassVar[Mapping[str, Expectation]] = SqliteHarness.expectations
-    name: str = "carrier+sqlite"
+    name: str = "carrier"
 
     @property
-    def carrier_path(self) -> str:
+    def path(self) -> str:
         """The transport's file."""
         return str(self.folder / "carrier.db")
 
-    @property
-    def store_path(self) -> str:
-        """The store's file."""
-        return str(self.folder / "jobs.db")
-
     def make_driver(self, *, virtual: bool) -> Driver:
-        """Pair the cell's transport with the cell's file."""
-        clock = self.clock if virtual else None
-        carrier = Carrier(self.carrier_path, namespace=self.namespace, clock=clock)
-        store = SqliteDriver(self.store_path, namespace=self.namespace, clock=clock)
-        if clock is None:
-            return pair(carrier, store, clock=SystemClock())
-        return pair(carrier, store, clock=clock, interval=0.0)
-
-    def parts(self) -> tuple[Driver, Driver]:
-        """Return both halves."""
-        return Carrier(self.carrier_path, namespace=self.namespace), SqliteDriver(
-            self.store_path, namespace=self.namespace
-        )
-
-    def database(self) -> sqlite3.Connection:
-        """Open the store once more."""
-        return sqlite3.connect(self.store_path)
-
-    def troubles(self) -> Generator[tuple[str, Callable[[], object], type[DriverError]]]:
-        """Name a place that cannot be."""
-        yield "no folder", self.broken().open, DriverRejected
-
-    def unsafe(self) -> Generator[tuple[str, Driver]]:
-        """Never sync the store."""
-        carrier = Carrier(self.carrier_path, namespace=self.namespace)
-        store = SqliteDriver(self.store_path, namespace=self.namespace, synchronous="OFF")
-        yield "sqlite: synchronous", pair(carrier, store, clock=SystemClock())
+        """Open the file."""
+        return Carrier(self.path, namespace=self.namespace, clock=self.clock if virtual else None)
 
     def url(self, *, through: Proxy | None = None) -> str | None:  # noqa: ARG002 - there is nothing to pass through
-        """Return the transport's address."""
-        return f"carrier:///{self.carrier_path}"
+        """Return the file's address."""
+        return f"carrier:///{self.path}"
 
-    def store_url(self) -> str | None:
-        """Return the store's address."""
-        return f"sqlite:///{self.store_path}"
+    def troubles(self) -> Generator[tuple[str, Callable[[], object], type[DriverError]]]:
+        """Meet none: it is no driver of anybody's."""
+        yield from ()
 
-    def broken(self) -> Driver:
-        """Return a pair whose store cannot be opened."""
-        nowhere = str(self.folder / "no" / "such" / "folder" / "jobs.db")
-        carrier = Carrier(self.carrier_path, namespace=self.namespace)
-        return pair(carrier, SqliteDriver(nowhere, namespace=self.namespace), clock=SystemClock())
+    def unsafe(self) -> Generator[tuple[str, Driver]]:
+        """Promise nothing that a setting could weaken."""
+        yield from ()
 
     def footprint(self) -> dict[str, int]:
-        """Count the rows of both files."""
-        found = {}
-        for half, path in (("carrier", self.carrier_path), ("store", self.store_path)):
-            with closing(sqlite3.connect(path)) as connection:
-                names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-                for name in names:
-                    found[f"{half} {name}"] = connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]
-        return found
+        """Count the rows of every table."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            return {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in names}
 
     def write_garbage(self, body: bytes) -> None:
-        """Put a foreign body onto the transport."""
-        driver = SqliteDriver(self.carrier_path, namespace=self.namespace)
+        """Put a foreign body into the default queue."""
+        driver = SqliteDriver(self.path, namespace=self.namespace)
         driver.open()
         driver.send([Message(id := new_id(), "default", "garbage", "{}")])
         driver.close()
-        connection = sqlite3.connect(self.carrier_path, isolation_level=None)
+        connection = sqlite3.connect(self.path, isolation_level=None)
         connection.execute(f'UPDATE "{self.namespace}.jobs" SET body = ? WHERE id = ?', (body, id))
         connection.close()
+
+
+@dataclass
+class CarrierSqliteHarness(PairedHarness):
+    """A pair without any server: one SQLite file carries the tickets, another one keeps the jobs."""
+
+    name: str = "carrier+sqlite"
+    transport: ClassVar[type[Harness]] = CarrierHarness
+    engine: ClassVar[type[Harness]] = SqliteHarness
+    expectations: ClassVar[Mapping[str, Expectation]] = SqliteHarness.expectations

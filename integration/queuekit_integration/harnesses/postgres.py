@@ -11,6 +11,7 @@ import psycopg
 from queuekit.contract import Driver, DriverError, DriverRejected, DriverUnavailable
 from queuekit.drivers import connect
 from queuekit.ids import new_id
+from queuekit_integration.harnesses.postgres_sessions import PostgresSessions
 from queuekit_integration.harnesses.served import ServedHarness
 from queuekit_integration.servers import Kind, Postgres
 
@@ -37,6 +38,16 @@ class PostgresHarness(ServedHarness):
                 "SELECT id, %s, 'default', 'garbage', %s, clock_timestamp() FROM queuekit.namespaces WHERE name = %s",
                 (new_id(), body, self.namespace),
             )
+
+    @property
+    def sessions(self) -> PostgresSessions:
+        """What can be done to the sessions by the server's own commands."""
+        return PostgresSessions(self)
+
+    @property
+    def database_at(self) -> tuple[str, str]:
+        """The server."""
+        return "psycopg", self.server.url()
 
     def database(self) -> psycopg.Connection[Any]:
         """Open a connection of the application's own."""

@@ -71,9 +71,13 @@ class ServedHarness(Harness):
         if self.kind.program() is None:
             raise CannotCauseError(f"no program of {self.kind.name} on this machine to start a second server from")
         own = ProcessServer(self.kind, folder=folder)
-        self._own_servers.append(own)
+        self.keep(own)
         own.start()
         return own
+
+    def keep(self, own: ProcessServer) -> None:
+        """End a server of this cell's own with it."""
+        self._own_servers.append(own)
 
     def close(self) -> None:
         """End what this cell started."""

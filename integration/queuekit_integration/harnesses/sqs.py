@@ -10,18 +10,30 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from queuekit import Backoff, Job, Queue
 from queuekit.clock import SystemClock, VirtualClock, Wakeup
-from queuekit.contract import Again, BackendFull, Delivery, Done, Driver, DriverError, DriverRejected, DriverUnavailable
+from queuekit.contract import (
+    Again,
+    BackendFull,
+    Delivery,
+    Done,
+    Driver,
+    DriverError,
+    DriverRejected,
+    DriverUnavailable,
+    Message,
+)
 from queuekit.drivers import connect
 from queuekit.ids import new_id
-from queuekit_integration.expectations import Weaker
+from queuekit.worker.inline import run_due
+from queuekit_integration.expectations import Expectation, Weaker
 from queuekit_integration.faults.sqs import SqsStub
 from queuekit_integration.harness import Harness, wait_until
 from queuekit_integration.harnesses.served import ServedHarness
 from queuekit_integration.servers import Fault, Kind, LocalStack, Roto
 from queuekit_integration.weaker import ids_are_not_unique, order_may_break, time_is_real
 
-__all__ = ["LocalStackHarness", "PassingClock", "SqsFifoHarness", "SqsHarness"]
+__all__ = ["LocalStackFifoHarness", "LocalStackHarness", "PassingClock", "SqsFifoHarness", "SqsHarness"]
 
 
 class PassingClock(VirtualClock):
@@ -43,9 +55,9 @@ class PassingClock(VirtualClock):
         """Not in our hands."""
         raise NotImplementedError(f"the service's clock cannot be set by {seconds} s")
 
-    def wait(self, wakeup: Wakeup, timeout: float) -> bool:
+    def wait(self, wakeup: Wakeup, timeout: float, *, beside: int | None = None) -> bool:
         """Block in real time."""
-        return SystemClock().wait(wakeup, timeout)
+        return SystemClock().wait(wakeup, timeout, beside=beside)
 
 
 def stale_settlements_are_not_refused(h: Harness) -> None:
@@ -120,8 +132,13 @@ class SqsHarness(ServedHarness):
         letters = client.create_queue(QueueName=f"{self.namespace}--other{self.suffix}", Attributes=self.attributes)
         other = client.get_queue_attributes(QueueUrl=letters["QueueUrl"], AttributeNames=["QueueArn"])
         policy = f'{{"deadLetterTargetArn":"{other["Attributes"]["QueueArn"]}","maxReceiveCount":"3"}}'
-        before = {"RedrivePolicy": "", "MessageRetentionPeriod": "1209600", "DelaySeconds": "0"}
-        for setting, value in (("RedrivePolicy", policy), ("MessageRetentionPeriod", "3600"), ("DelaySeconds", "5")):
+        before = {"RedrivePolicy": ""} | client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        for setting, value in (
+            ("RedrivePolicy", policy),
+            ("MessageRetentionPeriod", "3600"),
+            ("MaximumMessageSize", "1024"),
+            ("DelaySeconds", "5"),
+        ):
             client.set_queue_attributes(QueueUrl=url, Attributes={setting: value})
             try:
                 yield setting, self.make_driver(virtual=False)
@@ -186,8 +203,8 @@ class SqsHarness(ServedHarness):
         driver.close()
 
 
-def ids_are_unique_for_a_while(h: Harness) -> None:
-    """Send one message twice: it is one job; once that has ended, the emulator has forgotten the id (AWS: five minutes later)."""
+def ids_count_once(h: Harness) -> tuple[Driver, Message]:
+    """Send one message twice, see that it is one job, and end that."""
     driver = h.driver()
     message = h.message()
     driver.send([message])
@@ -195,8 +212,54 @@ def ids_are_unique_for_a_while(h: Harness) -> None:
     delivery = h.claim_one(driver, lease=30)
     assert driver.claim(["default"], limit=5, lease=30) == []
     driver.settle([Done(delivery)])
+    return driver, message
+
+
+def ids_are_unique_for_a_while(h: Harness) -> None:
+    """Send one message twice: it is one job; once that has ended, this emulator has forgotten the id (AWS: five minutes later)."""
+    driver, message = ids_count_once(h)
     driver.send([message])
     assert h.claim_one(driver).message.id == message.id
+
+
+def ids_are_unique_for_five_minutes(h: Harness) -> None:
+    """Send one message twice: it is one job; once that has ended, the id is still taken."""
+    driver, message = ids_count_once(h)
+    driver.send([message])
+    assert driver.claim(["default"], limit=5, lease=30) == []
+
+
+def run_duplicates(h: Harness) -> Queue:
+    """Dispatch unique jobs again: each runs once, also through a retry, and every handle has an id of its own."""
+    queue = h.queue(virtual=True)
+    ran: list[int] = []
+
+    @queue.job(name="t", retries=1, backoff=Backoff.constant(0))
+    def t(payload: int) -> None:
+        ran.append(payload)
+        if ran.count(payload) == 1:
+            raise ValueError("once more")
+
+    handles = [queue.dispatch(Job("t", 1, unique_for=300)) for _ in range(2)]
+    handles += queue.dispatch_many(Job("t", number, unique_for=300) for number in (1, 2, 2, 3))
+    run_due(queue)
+    assert sorted(ran) == [1, 1, 2, 2, 3, 3]
+    assert len({handle.id for handle in handles}) == len(handles)
+    return queue
+
+
+def duplicates_are_dropped_in_silence(h: Harness) -> None:
+    """See duplicates dropped; once a job has ended, this emulator has forgotten its scope (AWS: five minutes later)."""
+    queue = run_duplicates(h)
+    queue.dispatch(Job("t", 1, unique_for=300))
+    assert h.claim_one(queue.driver).attempt == 1
+
+
+def duplicates_are_dropped_for_five_minutes(h: Harness) -> None:
+    """See duplicates dropped, also of jobs that have ended."""
+    queue = run_duplicates(h)
+    queue.dispatch(Job("t", 1, unique_for=300))
+    assert queue.driver.claim(["default"], limit=5, lease=30) == []
 
 
 @dataclass
@@ -204,6 +267,13 @@ class SqsFifoHarness(SqsHarness):
     """FIFO queues on roto."""
 
     name: str = "sqs-fifo"
+    expectations: ClassVar[Mapping[str, Expectation]] = {
+        "UNQ-WINDOW": Weaker(
+            "for 300 s from a job's acceptance (on this emulator until it has ended) others of its scope are dropped, "
+            "and nobody is told: each handle has an id of its own",
+            shown_by=duplicates_are_dropped_in_silence,
+        )
+    }
     suffix: ClassVar[str] = ".fifo"
     attributes: ClassVar[Mapping[str, str]] = {"FifoQueue": "true"}
     without: ClassVar[Mapping[str, Weaker]] = {
@@ -253,3 +323,34 @@ class LocalStackHarness(SqsHarness):
     def faults(self) -> frozenset[Fault]:
         """Nothing that needs its messages afterwards: they are in its memory."""
         return super().faults() - {"kill", "stop"}
+
+    @contextmanager
+    def outage(self, queue: Queue) -> Iterator[None]:
+        """Let the driver's verbs fail, for the same reason."""
+        with Harness.outage(self, queue):
+            yield
+
+
+@dataclass
+class LocalStackFifoHarness(LocalStackHarness, SqsFifoHarness):
+    """FIFO queues on LocalStack, which keeps the five minutes as AWS documents them."""
+
+    name: str = "sqs-fifo-localstack"
+    expectations: ClassVar[Mapping[str, Expectation]] = {
+        "UNQ-WINDOW": Weaker(
+            "for 300 s from a job's acceptance, its end included, others of its scope are dropped, "
+            "and nobody is told: each handle has an id of its own",
+            shown_by=duplicates_are_dropped_for_five_minutes,
+        )
+    }
+    without: ClassVar[Mapping[str, Weaker]] = {
+        **SqsFifoHarness.without,
+        "unique_ids": Weaker(
+            "an id counts once within five minutes of its acceptance, its job's end included",
+            shown_by=ids_are_unique_for_five_minutes,
+        ),
+    }
+
+    def address(self, url: str) -> str:
+        """Ask for FIFO queues, with LocalStack's time."""
+        return f"{LocalStackHarness.address(self, url)}&fifo=true"

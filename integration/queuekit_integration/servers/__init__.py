@@ -8,6 +8,7 @@ other's; within a process tests run one after the other. A scenario that needs a
 from queuekit_integration.servers.base import CannotCauseError, Contained, Fault, Kind, Server, ServerError
 from queuekit_integration.servers.container import ContainerServer
 from queuekit_integration.servers.given import GivenServer
+from queuekit_integration.servers.pgbouncer import PgBouncer
 from queuekit_integration.servers.ports import free_port
 from queuekit_integration.servers.postgres import Postgres
 from queuekit_integration.servers.process import ProcessServer
@@ -24,6 +25,7 @@ __all__ = [
     "GivenServer",
     "Kind",
     "LocalStack",
+    "PgBouncer",
     "Postgres",
     "ProcessServer",
     "RabbitMQ",

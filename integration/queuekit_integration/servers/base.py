@@ -49,6 +49,8 @@ class Kind(ABC):
     """The image that its makers publish."""
     package: ClassVar[str]
     """Debian's package with the program."""
+    start_seconds: ClassVar[float] = 30.0
+    """Seconds within which it must answer: crash recovery and a busy machine included."""
 
     @abstractmethod
     def program(self) -> str | None:
@@ -106,7 +108,7 @@ class Server(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Start it where it does not run, and block until it answers (30 s at most)."""
+        """Start it where it does not run, and block until it answers (`Kind.start_seconds` at most)."""
 
     @abstractmethod
     def stop(self) -> None:

@@ -18,8 +18,6 @@ from queuekit_integration.servers.tree import end_tree, freeze_tree, signal_tree
 
 __all__ = ["ProcessServer"]
 
-START = 30.0
-"""Seconds within which a server must answer: crash recovery and a busy machine included."""
 STOP = 20.0
 """Seconds within which a server must be gone."""
 TAIL = 3000
@@ -90,6 +88,10 @@ class ProcessServer(Server):
         self._process.send_signal(self.kind.stop_signal)
         self._await_end(whom, how="by its stop signal")
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send its first process a signal, such as one that asks for another kind of end."""
+        os.kill(self.pid, number)
+
     def kill(self) -> None:
         """End all its processes at once."""
         if self._process is None:
@@ -145,7 +147,7 @@ class ProcessServer(Server):
         if command is None:
             return
         with self._log.open("ab") as log:
-            code = self._run(command, log.fileno()).wait(START)
+            code = self._run(command, log.fileno()).wait(self.kind.start_seconds)
         if code:
             raise ServerError(f"{self.kind.name}: {command[0]} ended with {code}:\n{self.log()}")
 
@@ -172,7 +174,7 @@ class ProcessServer(Server):
             shutil.chown(path, self._account)
 
     def _await_answer(self) -> None:
-        end = time.monotonic() + START
+        end = time.monotonic() + self.kind.start_seconds
         while not self.kind.answers(self.host, self.port):
             if not self.running:
                 raise ServerError(f"{self.kind.name} ended when it should have started:\n{self.log()}")

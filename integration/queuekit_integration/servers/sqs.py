@@ -58,6 +58,8 @@ class LocalStack(Kind):
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     image: ClassVar[str] = "localstack/localstack:4"
     package: ClassVar[str] = "-"
+    start_seconds: ClassVar[float] = 120.0
+    """A quarter of a gigabyte of Python is read, by several processes of a run at the same time."""
 
     def program(self) -> str | None:
         """Return the interpreter of LocalStack's environment."""

@@ -71,9 +71,12 @@ def freeze_tree(pid: int) -> list[int]:
 
 
 def end_tree(pid: int) -> list[int]:
-    """SIGKILL a process and all below it, none of which can start another meanwhile; return whom."""
+    """SIGKILL a process and all below it, none of which can start another meanwhile; return whom.
+
+    The top comes last: whoever is cut off in the midst of this leaves a tree that can still be found.
+    """
     whom = freeze_tree(pid)
-    for each in whom:
+    for each in reversed(whom):
         _send(each, signal.SIGKILL)
     return whom
 

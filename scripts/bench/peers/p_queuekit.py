@@ -1,7 +1,7 @@
-"""queuekit as a module of the benchmark that runs the peers. Variants: {memory|sqlite|redis|postgres}[-forget][-full].
+"""queuekit as a module of the benchmark that runs the peers. Variants: {memory|sqlite|redis|postgres|sqs|rabbitmq}[-forget][-full][-classic].
 
-`forget` keeps no record of finished jobs (`retain=0`), `full` syncs SQLite's disk at every commit; without them the defaults count:
-settled after the handler, leased, fenced, records kept.
+`forget` keeps no record of finished jobs (`retain=0`), `full` syncs SQLite's disk at every commit, `classic` uses RabbitMQ's classic queues as the peers do;
+without them the defaults count: settled after the handler, leased, fenced, records kept (RabbitMQ alone keeps none), quorum queues.
 
 The harness imports this in the producer and, through the command line, in the worker; `_common` is the harness's own.
 """
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from _common import BIN, FLAGS, PG_DSN, REDIS_URL, TMP, handler
+from _common import AMQP_URL, BIN, FLAGS, PG_DSN, REDIS_URL, TMP, amqp_delete, handler
 
 from queuekit import Job, Queue
 
@@ -24,6 +24,8 @@ ADDRESSES = {
     "sqlite": f"sqlite:///{FILE}" + ("?synchronous=FULL" if "full" in FLAGS else ""),
     "redis": REDIS_URL,
     "postgres": PG_DSN,
+    "sqs": f"sqs://test:test@us-east-1?endpoint=http://127.0.0.1:{os.environ.get('BENCH_SQS_PORT')}&create=true&message_bytes=262144",
+    "rabbitmq": AMQP_URL + ("?queue_type=classic" if "classic" in FLAGS else ""),
 }
 queue = Queue(ADDRESSES[KIND], namespace="bench")
 
@@ -41,6 +43,11 @@ def backend() -> str:
 
 def guarantee() -> str:
     """Say what is promised in this configuration."""
+    if KIND == "sqs":
+        return "at-least-once (settled after the handler; lease 30 s, renewed)"
+    if KIND == "rabbitmq":
+        kind = "classic" if "classic" in FLAGS else "quorum"
+        return f"at-least-once (settled after the handler; publishes confirmed; {kind} queue; no records)"
     records = "no record is kept" if "forget" in FLAGS else "records kept"
     return f"at-least-once (settled after the handler; lease 30 s, renewed and fenced; {records})"
 
@@ -55,6 +62,10 @@ def reset() -> None:
         queue.driver.native().flushdb()  # type: ignore[attr-defined]  # this server is the benchmark's own
     elif KIND == "postgres":
         forget_schema()
+    elif KIND == "sqs":
+        forget_messages()
+    elif KIND == "rabbitmq":
+        amqp_delete(*(f"bench:default{lane}" for lane in ("", ":back", ":dead")))
 
 
 def forget_schema() -> None:
@@ -64,6 +75,14 @@ def forget_schema() -> None:
     with psycopg.connect(PG_DSN, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS queuekit CASCADE")
     queue.driver.migrate()  # type: ignore[attr-defined]  # SQL engines have it
+
+
+def forget_messages() -> None:
+    """Purge the queue: a queue that is deleted may not be made again for a minute."""
+    queue.open()
+    client = queue.driver.native()  # type: ignore[attr-defined]  # this emulator is the benchmark's own
+    for url in client.list_queues(QueueNamePrefix="bench--").get("QueueUrls", ()):
+        client.purge_queue(QueueUrl=url)
 
 
 class Producer:

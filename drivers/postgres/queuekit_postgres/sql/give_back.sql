@@ -2,7 +2,7 @@
 -- successor, or NULL.
 UPDATE {schema}.jobs AS j
 SET state = (CASE WHEN g.delay > 0 THEN 'scheduled' ELSE 'pending' END)::{schema}.state,
-    line = CASE WHEN g.delay > 0 THEN 0 ELSE 1 END, held = NULL,
+    line = CASE WHEN g.delay > 0 THEN 0 ELSE 3 END, held = NULL,
     due = CASE WHEN g.delay > 0 THEN {now} + g.delay * interval '1 second' END,
     attempt = j.attempt - 1 + g.used, settled = true, recovered = false, lease_end = NULL,
     errors = coalesce(g.errors, j.errors), body = coalesce(g.body, j.body),

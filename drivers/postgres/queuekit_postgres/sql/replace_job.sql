@@ -4,7 +4,7 @@ SET body = %(body)s, type = %(type)s, queue = %(queue)s, extra = %(extra)s, rank
     key = %(key)s::bytea, turn = nextval('{schema}.places'), limit_key = %(limit_key)s::bytea, rate_key = %(rate_key)s::bytea,
     held = NULL, due = t.due,
     state = (CASE WHEN t.due IS NULL THEN 'pending' ELSE 'scheduled' END)::{schema}.state,
-    line = CASE WHEN t.due IS NULL THEN 1 ELSE 0 END
+    line = CASE WHEN t.due IS NULL THEN 3 ELSE 0 END
 FROM (
     SELECT CASE WHEN n.later > n.now THEN n.later END AS due
     FROM (

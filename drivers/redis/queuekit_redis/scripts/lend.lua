@@ -2,7 +2,7 @@
 --
 -- ARGV[2]: ids; ARGV[3]: {lease, places, recover}. Returns one code a job (! lent, - unknown, else the state that forbids it), and
 -- what claim returns for the lent ones.
--- uses: base job fresh lending
+-- uses: base job fresh handing lending
 
 call('ZREM', LEASES, '')
 local wanted = cmsgpack.unpack(ARGV[3])
@@ -12,7 +12,12 @@ if wanted[3] then
 end
 local codes, lease_end, places = {}, NOW + wanted[1], wanted[2]
 
+local named = {}
+
 local function lend_by_id(id)
+    if named[id] then -- what is lent is written at the end
+        return 'r'
+    end
     local job = load(id)
     if not job or job.code ~= 'p' or not find('-ro', job.held, 1, true) then
         return job and job.code or '-'
@@ -31,6 +36,7 @@ local function lend_by_id(id)
     end
     places = places - (job.recovered and 1 or 0)
     lend(job, lease_end)
+    named[id] = true
     return '!'
 end
 

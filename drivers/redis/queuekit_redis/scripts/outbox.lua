@@ -1,7 +1,7 @@
 -- outbox: due jobs that nobody published in time, and those whose lease ran out.
 --
 -- ARGV[2]: {queues, limit, again_after, recover}. Returns their values.
--- uses: base job fresh lending aside
+-- uses: base job fresh handing lending aside
 
 local wanted = cmsgpack.unpack(ARGV[2])
 call('ZREM', LEASES, '')

@@ -1,4 +1,4 @@
--- prune: forget finished records of some queues past their retention.
+-- prune: forget finished records of some queues past their retention, and rates that nobody uses any more.
 --
 -- ARGV[2]: {queues, most}. Returns how many.
 -- uses: base job
@@ -16,5 +16,6 @@ for _, queue in ipairs(wanted[1]) do
         end
     end
 end
+forget_rates(500)
 write_counts()
 return count

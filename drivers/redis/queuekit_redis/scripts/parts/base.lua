@@ -6,13 +6,18 @@
 
 local call, sub, find, match, format, byte = redis.call, string.sub, string.find, string.match, string.format, string.byte
 
+local function server_time()
+    local time = call('TIME')
+    return time[1] * 1000000 + time[2]
+end
+
 local NOW, WALL = match(ARGV[1], '^(%d+) (%d+)$')
+local SERVER_TIME
 if NOW then
     NOW, WALL = tonumber(NOW), tonumber(WALL)
 else
-    local time = call('TIME')
-    NOW = time[1] * 1000000 + time[2]
-    WALL = NOW
+    SERVER_TIME = server_time()
+    NOW, WALL = SERVER_TIME, SERVER_TIME
 end
 
 -- Instants have 16 digits, so that they sort as text (until the year 2286).

@@ -70,6 +70,15 @@ local function prefix_of(key)
     return #key .. ':' .. key .. ':'
 end
 
+-- Grants of rates that nobody has used for a whole period are of no use any more; up to `most` rates at once.
+local function forget_rates(most)
+    for _, key in ipairs(call('ZRANGEBYSCORE', RATES, '-inf', NOW, 'LIMIT', 0, most)) do
+        local prefix = prefix_of(key)
+        call('ZREMRANGEBYLEX', GRANTS, '[' .. prefix, '(' .. sub(prefix, 1, -2) .. ';')
+        call('ZREM', RATES, key)
+    end
+end
+
 local function join_line(job, seq)
     local member = prefix_of(job.head.k) .. format('%012x', seq) .. ':' .. job.id
     call('ZADD', LINES, 0, member)

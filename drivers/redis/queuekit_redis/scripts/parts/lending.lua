@@ -1,5 +1,5 @@
 -- Lending: due jobs promoted, expired leases taken back, limits kept, hand-outs counted.
--- uses: base job fresh
+-- uses: base job fresh handing
 -- keys: paused
 
 -- Jobs promoted, and taken back, by one call, and jobs looked at to be lent: bounds on how long a script holds the server.
@@ -48,16 +48,10 @@ end
 
 local swept = false
 
--- Grants of rates that nobody has used for a whole period are of no use any more.
 local function sweep_rates()
-    if swept then
-        return
-    end
-    swept = true
-    for _, key in ipairs(call('ZRANGEBYSCORE', RATES, '-inf', NOW, 'LIMIT', 0, 5)) do
-        local prefix = prefix_of(key)
-        call('ZREMRANGEBYLEX', GRANTS, '[' .. prefix, '(' .. sub(prefix, 1, -2) .. ';')
-        call('ZREM', RATES, key)
+    if not swept then
+        swept = true
+        forget_rates(5)
     end
 end
 
@@ -100,28 +94,6 @@ local function pass_gates(job)
     return true
 end
 
--- What this call lends, written at its end. Tokens start from the server's time and only grow, so that none is used twice, not
--- even after the data were lost.
-local token, started, fresh
-local lent_values, lent_notes, lent_states, lent_leases = {}, {}, {}, {}
-
-local function open_lending()
-    if not token then
-        local time = call('TIME')
-        local number = math.max(time[1] * 1000000 + time[2], tonumber(call('HGET', META, 'token') or 0) + 1)
-        token, started = digits(number), digits(WALL)
-        fresh = 'r 1 0 00- ' .. token .. ' ' .. started
-        call('HSET', META, 'token', token)
-    end
-end
-
-local function hand_out(id, value, state, note, lease_end)
-    local n = #lent_values + 1
-    lent_values[n], lent_notes[n] = value, note
-    lent_states[2 * n - 1], lent_states[2 * n] = id, state
-    lent_leases[2 * n - 1], lent_leases[2 * n] = lease_end, id
-end
-
 local function lend(job, lease_end)
     open_lending()
     change(job, 'r')
@@ -132,13 +104,6 @@ local function lend(job, lease_end)
     end
     local note = job.attempt .. ' ' .. job.generation .. ' ' .. (job.recovered and '1' or '0')
     hand_out(job.id, job.value, state_of(job), note, lease_end)
-end
-
-local function write_lent()
-    if #lent_values > 0 then
-        call('HSET', STATES, unpack(lent_states))
-        call('ZADD', LEASES, unpack(lent_leases))
-    end
 end
 
 -- Lend jobs whose lease ran out, highest priority first, to slots that will start them at once.
@@ -210,24 +175,20 @@ end
 local function lend_ready(queue, limit, lease_end)
     local looked = 0
     while #lent_values < limit and looked < LOOKED do
-        local places, came_back = take_places(queue, limit - #lent_values)
+        local want = limit - #lent_values
+        local places, came_back = take_places(queue, want)
         if #places == 0 then
             return
         end
         looked = looked + #places
-        open_lending()
-        local good, ids, values, states = look_at(places, #queue + 17)
-        local plain = 0
-        for i = 1, #places do
-            if good[i] and byte(values[i], #places[i] + 19) ~= 88 then
-                plain = plain + 1
-                hand_out(ids[i], values[i], fresh, '', lease_end)
-            elseif came_back[i] then
-                lend_with_history(queue, ids[i], values[i], states[i], lease_end)
+        hand_out_new(queue, places, lease_end, function(i, id, value, state)
+            if came_back[i] then
+                lend_with_history(queue, id, value, state, lease_end)
             end
+        end)
+        if #places < want then
+            return
         end
-        tally(queue, 'p', -plain)
-        tally(queue, 'r', plain)
     end
     if call('LLEN', fresh_lists[queue]) > 0 or first_in(READY, queue .. ':')[1] then
         ring(queue)
@@ -272,11 +233,11 @@ local function claim(wanted)
     end
     write_lent()
     if #lent_values == 0 then
-        return { '0', '0', {}, {}, next_change() }
+        return { '0', '0', {}, {}, next_change(), digits(NOW) }
     end
     local due = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2]
     if due and tonumber(due) - NOW <= SOON then
         ring(queues[1])
     end
-    return { token, started, lent_values, lent_notes, -1 }
+    return { token, started, lent_values, lent_notes, -1, digits(NOW) }
 end

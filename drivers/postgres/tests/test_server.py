@@ -1,0 +1,135 @@
+"""A server that refuses the user, is too old, or has fewer connections than there are threads (CFG-06, CFG-08, LIM-11)."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+
+import psycopg
+import pytest
+
+from queuekit import DriverRejected, DriverUnavailable, Job, PoolTimeout, Queue
+from queuekit.contract import Done, Message
+from queuekit.ids import new_id
+from queuekit_integration.harness import wait_until
+from queuekit_postgres import schema
+
+
+def message(**fields):
+    return Message(new_id(), "default", "t", "{}", **fields)
+
+
+@pytest.fixture
+def guarded(postgres):
+    """Return the address of a user whom the server asks for a password."""
+    rules = postgres.data / "pg_hba.conf"
+    before = rules.read_text("utf-8")
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        connection.execute("CREATE ROLE guarded LOGIN PASSWORD 'right'")
+        rules.write_text(f"host all guarded 127.0.0.1/32 scram-sha-256\n{before}", "utf-8")
+        connection.execute("SELECT pg_reload_conf()")
+        address = postgres.url().replace("queuekit@", "guarded:wrong@")
+        wait_until(lambda: refuses(address), "the server to ask for the password")
+        yield address
+        rules.write_text(before, "utf-8")
+        connection.execute("SELECT pg_reload_conf()")
+        connection.execute("DROP ROLE guarded")
+
+
+def refuses(address):
+    try:
+        psycopg.connect(address).close()
+    except psycopg.OperationalError:
+        return True
+    return False
+
+
+def test_wrong_credentials_end_a_worker_and_are_not_tried_for_ever(guarded):
+    queue = Queue(guarded)
+    worker = queue.worker(concurrency=1).start()
+    wait_until(lambda: worker.ended, "the worker to give up")
+    with pytest.raises(DriverRejected, match="password is wrong") as caught:
+        queue.open()
+    assert "wrong@" not in f"{caught.value} {caught.value.__cause__}"
+    assert not caught.value.retryable
+    queue.close()
+
+
+def test_a_user_or_database_that_is_not_there_is_told_from_a_server_that_is_away(postgres, make):
+    for address in (
+        postgres.url().replace("queuekit@", "nobody_made_it@"),
+        postgres.url().replace("/postgres", "/nowhere"),
+    ):
+        with pytest.raises(DriverRejected, match="does not exist"):
+            make(address).open()
+
+
+@pytest.mark.parametrize(("version", "too_old"), [(120017, True), (130000, False), (170002, False)])
+def test_an_old_server_is_told_so(postgres, version, too_old):
+    with psycopg.connect(postgres.url()) as connection:
+        pretended = SimpleNamespace(info=SimpleNamespace(server_version=version), execute=connection.execute)
+        if not too_old:
+            schema.check_server(pretended)
+            return
+        with pytest.raises(DriverRejected, match=f"PostgreSQL {version // 10000}, and queuekit needs 13 or newer"):
+            schema.check_server(pretended)
+
+
+def test_more_threads_than_connections_wait_for_one_another(make):
+    driver = make(connections=2)
+    driver.open()
+    threads = [threading.Thread(target=driver.send, args=([message()],)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert driver.count()[0].pending == 20
+    assert driver.limits.connections == 2
+
+
+def test_handlers_that_dispatch_share_few_connections_without_a_deadlock(make, namespace):
+    queue = Queue(make(connections=2), namespace=namespace)
+    queue.register("parent", lambda payload: queue.dispatch(Job("child", payload)).id)
+    queue.register("child", lambda payload: payload)
+    queue.start_workers(20)
+    queue.dispatch_many(Job("parent", number) for number in range(40))
+    wait_until(lambda: sum(counts.completed for counts in queue.stats().queues) == 80, "all to be done")
+    queue.close()
+
+
+def test_connections_that_stay_in_use_are_a_passing_error(make):
+    driver = make(connections=2, timeout=2)
+    driver.open()
+    with driver._connections.lend(), driver._connections.lend():
+        with pytest.raises(PoolTimeout, match="all 2 connections were in use") as caught:
+            driver.send([message()])
+        assert caught.value.retryable
+    driver.send([message()])
+    assert driver.count()[0].pending == 1
+
+
+@pytest.mark.parametrize("before", range(4))
+def test_a_cancelled_round_trip_leaves_no_connection_that_lacks_its_statements(postgres, make, before):
+    """psycopg prepares a statement at its third use; one that the server skipped after an error was never prepared."""
+    driver = make()
+    driver.open()
+    driver.send([message() for _ in range(20)])
+    held = driver.claim(["default"], limit=1, lease=30)
+    for _ in range(before):
+        _, held = driver.exchange([Done(held[0])], ["default"], limit=1, lease=30)
+    with psycopg.connect(postgres.url()) as other:
+        other.execute("LOCK TABLE queuekit.jobs IN ACCESS EXCLUSIVE MODE")
+        canceller = threading.Thread(target=cancel_what_waits, args=(postgres,))
+        canceller.start()
+        with pytest.raises(DriverUnavailable):
+            driver.exchange([Done(held[0])], ["default"], limit=1, lease=30)
+        canceller.join()
+    for _ in range(3):
+        settled, held = driver.exchange([Done(held[0])], ["default"], limit=1, lease=30)
+        assert settled == ["applied"]
+
+
+def cancel_what_waits(postgres):
+    text = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        wait_until(lambda: connection.execute(text).fetchone() != (0,), "a statement to wait")

@@ -1,0 +1,39 @@
+"""The queue of failed and cancelled jobs, and how they leave it."""
+
+from __future__ import annotations
+
+from queuekit.contract import DriverUnavailable
+from queuekit_rabbitmq.links import Links
+from queuekit_rabbitmq.messages import generation_of, message_of, properties_of
+from queuekit_rabbitmq.sender import Sender
+from queuekit_rabbitmq.session import ANSWER
+from queuekit_rabbitmq.topology import NORMAL, lane_of
+
+__all__ = ["replay"]
+
+
+def replay(links: Links, sender: Sender, queue: str, *, limit: int) -> list[str]:
+    """Send up to `limit` dead jobs of a queue anew, each before it is removed from among the dead; return their ids."""
+    publishing, lending = links.publishing(), links.lending()
+    consumer = lending.consumer
+    publishing.broker.need_lane(queue, NORMAL)
+    dead = consumer.fetch([(queue, links.names.dead(queue))], limit=limit, timeout=ANSWER)
+    if not dead:
+        return []
+    messages = [message_of(queue, held.properties, held.body) for held in dead]
+    parcels = [
+        (
+            *publishing.broker.address(queue, lane_of(message.priority), 0),
+            message.id,
+            properties_of(message, 0, generation_of(held.properties) + 1),
+            held.body,
+        )
+        for message, held in zip(messages, dead, strict=True)
+    ]
+    batch = sender.publish(publishing, parcels)
+    sent = [dead[index] for index in batch.accepted]
+    consumer.acknowledge(sent, timeout=ANSWER)
+    if len(sent) < len(dead):
+        lending.session.close()  # what was not sent goes back to the dead with the connection
+        raise DriverUnavailable(f"{len(sent)} of {len(dead)} dead jobs were sent anew; the others stay where they were")
+    return [message.id for message in messages]

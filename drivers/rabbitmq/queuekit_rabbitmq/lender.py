@@ -1,0 +1,166 @@
+"""Lending: which lanes to lend from, what was pushed there, and waiting for more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from queuekit.contract import Clock, Delivery, DriverUnavailable, Wakeup
+from queuekit_rabbitmq.consumer import Consumer, Held
+from queuekit_rabbitmq.links import Lending, Links
+from queuekit_rabbitmq.messages import attempts_of, generation_of, message_of
+from queuekit_rabbitmq.session import ANSWER
+from queuekit_rabbitmq.topology import NORMAL
+
+__all__ = ["PUSH_WINDOW", "Lender"]
+
+PUSH_WINDOW = 16
+"""Messages beyond a claim's limit that the broker may push: each lane in use gets its whole share, rounded up."""
+LOOK = 3.0
+"""Seconds of silence after which a waiting claim looks whether anything is ready that should have been pushed."""
+POLL = 0.2
+"""Seconds between looks at what is not pushed: lanes that are more than the push window allows consumers, or that have used up their share."""
+
+
+class Lender:
+    """Claims from the lanes of queues; the broker pushes to whoever waits."""
+
+    def __init__(self, links: Links, clock: Clock) -> None:
+        self._links = links
+        self._clock = clock
+        self._token = 0
+        self._turn = ""
+        """The queue that was lent from last."""
+
+    def claim(
+        self, queues: Sequence[str], *, limit: int, recovered: int, wait: float, wakeup: Wakeup | None
+    ) -> list[Delivery]:
+        """Lend up to `limit` messages, at most `recovered` of them from a lost connection; blocks for `wait` seconds at most."""
+        lending = self._links.lending()
+        consumer = lending.consumer
+        lanes = self._in_turn(self._lanes(consumer, queues))
+        found = consumer.take(lanes, limit=limit, recovered=recovered)
+        if not found and wait > 0:
+            found = self._wait(lending, lanes, limit, recovered, wait, wakeup or Wakeup())
+        elif not found or len(found) < recovered:
+            self._fetch(consumer, lanes, found, limit, recovered)
+            found = found or consumer.take(lanes, limit=limit, recovered=recovered)
+        if found:
+            self._turn = found[-1].queue
+        return [self._delivery(held) for held in found]
+
+    def _fetch(
+        self, consumer: Consumer, lanes: Sequence[tuple[str, str]], found: list[Held], limit: int, recovered: int
+    ) -> None:
+        """Fetch what is not pushed: from lanes without a consumer, and for free slots from those that use up their allowance.
+
+        Each message costs a round trip, so nothing is fetched to lie in wait.
+        """
+        quiet = [lane for lane in lanes if not consumer.consumes(lane[1])]
+        if quiet:
+            found += consumer.fetch(quiet, limit=limit - len(found), timeout=ANSWER)
+        if len(found) < recovered:
+            found += self._for_free_slots(consumer, lanes, recovered - len(found))
+
+    @staticmethod
+    def _for_free_slots(consumer: Consumer, lanes: Sequence[tuple[str, str]], free: int) -> list[Held]:
+        """Fetch from lanes that have used up their share of what may be pushed, while those of others are not used."""
+        full = [lane for lane in lanes if consumer.used_up(lane[1])]
+        return consumer.fetch(full, limit=free, timeout=ANSWER) if full and free else []
+
+    def _in_turn(self, lanes: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Begin behind the queue that was lent from last, where lanes are so many that each is fetched from by itself."""
+        if len(lanes) <= PUSH_WINDOW:
+            return lanes
+        last = max((index for index, (queue, _) in enumerate(lanes) if queue == self._turn), default=-1)
+        return lanes[last + 1 :] + lanes[: last + 1]
+
+    def _wait(
+        self,
+        lending: Lending,
+        lanes: Sequence[tuple[str, str]],
+        limit: int,
+        recovered: int,
+        wait: float,
+        wakeup: Wakeup,
+    ) -> list[Held]:
+        session, consumer = lending.session, lending.consumer
+        end = self._clock.monotonic() + wait
+        if len(lanes) > PUSH_WINDOW:
+            return self._poll(consumer, lanes, limit, recovered, end, wakeup)
+        if consumer.silent_for() > LOOK:
+            self._look(consumer, lanes)
+        consumer.add_waiter(wakeup)
+        try:
+            consumer.subscribe(lanes, want=limit + consumer.lent)
+            while True:
+                found = consumer.take(lanes, limit=limit, recovered=recovered)
+                found = found or self._for_free_slots(consumer, lanes, recovered)
+                left = end - self._clock.monotonic()
+                if found or left <= 0 or wakeup.is_set():
+                    return found or consumer.take(lanes, limit=limit, recovered=recovered)
+                if not session.alive:
+                    self._links.check()
+                    raise DriverUnavailable(str(session.error))
+                uneven = recovered and any(consumer.used_up(lane) for _, lane in lanes)
+                self._clock.wait(wakeup, min(left, POLL) if uneven else left)
+                if wakeup.is_set():
+                    return consumer.take(lanes, limit=limit, recovered=recovered)
+        finally:
+            consumer.remove_waiter(wakeup)
+
+    def _poll(
+        self,
+        consumer: Consumer,
+        lanes: Sequence[tuple[str, str]],
+        limit: int,
+        recovered: int,
+        end: float,
+        wakeup: Wakeup,
+    ) -> list[Held]:
+        """Fetch from lanes that are too many to be pushed from: each consumer may hold a message that nobody claims."""
+        while True:
+            found = consumer.take(lanes, limit=limit, recovered=recovered)
+            found = found or consumer.fetch(lanes, limit=limit, timeout=ANSWER)
+            left = end - self._clock.monotonic()
+            if found or left <= 0 or self._clock.wait(wakeup, min(left, POLL)):
+                return found
+
+    def _look(self, consumer: Consumer, lanes: Sequence[tuple[str, str]]) -> None:
+        """Consume anew where messages are ready and the broker pushes none.
+
+        A quorum queue that was deleted and made again at once has no consumers, and says so to none that it had.
+        """
+        deserted = self._links.publishing().broker.deserted(lane for _, lane in lanes)
+        consumer.look_again([lane for lane in deserted if consumer.consumes(lane) and not consumer.used_up(lane)])
+
+    def _lanes(self, consumer: Consumer, queues: Sequence[str]) -> list[tuple[str, str]]:
+        """Return queue and lane's name for everything to lend from, in order.
+
+        The broker is asked once a session for lanes that exist; of those that come later the session is told.
+        """
+        broker = self._links.publishing().broker
+        lanes: list[tuple[str, str]] = []
+        unknown = [queue for queue in queues if queue not in consumer.looked or not broker.lanes(queue)]
+        if unknown and not broker.blocked:
+            broker.look_for_lanes(unknown)
+            consumer.looked.update(unknown)
+        for queue in queues:
+            lanes += [(queue, self._links.names.lane(queue, lane)) for lane in broker.lanes(queue) or [NORMAL]]
+        return lanes
+
+    def _delivery(self, held: Held) -> Delivery:
+        properties = held.properties
+        earlier, lent = attempts_of(properties, redelivered=held.redelivered)
+        return Delivery(
+            message=message_of(held.queue, properties, held.body),
+            token=self._next_token(),
+            attempt=earlier + lent + 1,
+            generation=generation_of(properties),
+            recovered=lent > 0,
+            receipt=held,
+        )
+
+    def _next_token(self) -> int:
+        self._token = token = max(self._token + 1, time.time_ns())
+        return token

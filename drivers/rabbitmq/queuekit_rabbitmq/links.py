@@ -1,0 +1,168 @@
+"""The two connections of a process, one to publish and one to lend on: made when needed, replaced when lost."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from queuekit.contract import DriverError, Patience, QueueClosed
+from queuekit_rabbitmq.broker import Broker
+from queuekit_rabbitmq.consumer import Consumer, Held
+from queuekit_rabbitmq.messages import attempts_of, generation_of, message_of, properties_of
+from queuekit_rabbitmq.presence import Presence
+from queuekit_rabbitmq.publisher import Parcel, Publisher
+from queuekit_rabbitmq.session import ANSWER, Session
+from queuekit_rabbitmq.settings import Settings
+from queuekit_rabbitmq.topology import Names
+
+if TYPE_CHECKING:
+    from pika.channel import Channel
+
+__all__ = ["Lending", "Links", "Publishing"]
+
+CLOSED = "the queue was closed"
+
+
+class Publishing:
+    """A session for publishing, with what it knows of the broker."""
+
+    def __init__(self, settings: Settings, names: Names) -> None:
+        self.session = Session(settings, role="publisher")
+        self.publisher = Publisher(self.session, window=settings.window)
+        self.broker = Broker(self.session, self.publisher, settings, names)
+        self.session.prepare = self.broker.prepare
+        self.session.on_lost = self.publisher.lose
+        self.session.start()
+
+
+class Lending:
+    """A session for consuming, with what it has lent."""
+
+    def __init__(self, settings: Settings, links: Links) -> None:
+        self.session = Session(settings, role="consumer")
+        self.consumer = Consumer(self.session, give_back=links.return_later, gone=links.forget)
+        self._presence = Presence(links.names, on_lane=links.note_lane, held=self.consumer.held)
+        self.session.prepare = self._prepare
+        self.session.start()
+
+    def _prepare(self, channel: Channel, ready: Callable[[], None]) -> None:
+        self.consumer.prepare(channel)
+        self._presence.prepare(channel, ready)
+
+
+class Links:
+    """The connections of one driver, from any thread.
+
+    1. `publishing` and `lending` return a live one, and connect where there is none.
+    2. What the broker pushed and nobody claimed is given back on the other connection.
+    3. After a fork the child makes its own; the parent's stay with their threads.
+    """
+
+    def __init__(self, settings: Settings, names: Names) -> None:
+        self.names = names
+        self._settings = settings
+        self._lock = threading.RLock()
+        self._publishing: Publishing | None = None
+        self._lending: Lending | None = None
+        self._pid = os.getpid()
+        self._closed = False
+
+    def publishing(self, patience: Patience | None = None) -> Publishing:
+        """Return a live connection for publishing; connects, and blocks until that is done or patience has ended."""
+        with self._lock:
+            self.check()
+            publishing = self._publishing
+            if publishing is None or not publishing.session.alive:
+                publishing = self._publishing = Publishing(self._settings, self.names)
+        left = None if patience is None else patience.remaining()
+        if not publishing.session.ready(left):
+            assert patience is not None
+            patience.check()
+        return publishing
+
+    def lending(self) -> Lending:
+        """Return a live connection for lending; connects, and blocks until that is done."""
+        with self._lock:
+            self.check()
+            lending = self._lending
+            if lending is None or not lending.session.alive:
+                lending = self._lending = Lending(self._settings, self)
+        lending.session.ready(None)
+        return lending
+
+    @property
+    def told(self) -> set[str]:
+        """The queues of whose new lanes this process is told, because it lends from them."""
+        lending = self._lending
+        return lending.consumer.looked if lending is not None and lending.session.alive else set()
+
+    def check(self) -> None:
+        """Raise `QueueClosed` once it is closed."""
+        if self._closed:
+            raise QueueClosed(CLOSED)
+        if os.getpid() != self._pid:
+            # Threads and their connections stay with the parent of a fork.
+            self._pid = os.getpid()
+            self._publishing = self._lending = None
+
+    def close(self) -> None:
+        """Give back what nobody has claimed, and disconnect; what is lent goes back with the connection."""
+        with self._lock:
+            self._closed = True
+            publishing, lending = self._publishing, self._lending
+            self._publishing = self._lending = None
+        if os.getpid() != self._pid:
+            return
+        if lending is not None:
+            if lending.session.alive:
+                self._return(lending, publishing, lending.consumer.stop())
+            lending.session.close(QueueClosed(CLOSED))
+            lending.consumer.wake()
+        if publishing is not None:
+            publishing.session.close(QueueClosed(CLOSED))
+
+    # ------------------------------------------------------------------------------------------ from the I/O threads
+
+    def forget(self, queue: str) -> None:
+        """Make everything of a queue again: something of it was deleted."""
+        if self._publishing is not None:
+            self._publishing.broker.forget(queue)
+
+    def note_lane(self, queue: str, lane: str) -> None:
+        """Lend from a lane that somebody has made."""
+        publishing, lending = self._publishing, self._lending
+        if publishing is not None and lending is not None and lane not in publishing.broker.lanes(queue):
+            publishing.broker.note_lane(queue, lane)
+            lending.consumer.wake()
+
+    def return_later(self, found: list[Held]) -> None:
+        """Give back without holding the I/O thread up, which serves the confirms this waits for."""
+        lending, publishing = self._lending, self._publishing
+        if found and lending is not None:
+            arguments = (lending, publishing, found)
+            threading.Thread(target=self._return, args=arguments, name="queuekit-amqp-return", daemon=True).start()
+
+    def _return(self, lending: Lending, publishing: Publishing | None, found: Sequence[Held]) -> None:
+        """Give back what nobody has claimed: a successor before all others, then the acknowledgement."""
+        if not found:
+            return
+        try:
+            assert publishing is not None
+            parcels = [_returned(publishing.broker, held) for held in found]
+            batch = publishing.publisher.publish(parcels)
+            if batch.wait(ANSWER) and len(batch.accepted) == len(parcels):
+                lending.consumer.acknowledge(found, timeout=ANSWER)
+                return
+        except DriverError:
+            pass
+        lending.session.close()  # with the connection everything goes back at once, each with a hand-out counted
+
+
+def _returned(broker: Broker, held: Held) -> Parcel:
+    """Return the successor of a message that was never claimed: no attempt is used."""
+    message = message_of(held.queue, held.properties, held.body)
+    earlier, lent = attempts_of(held.properties, redelivered=held.redelivered)
+    properties = properties_of(message, earlier + lent, generation_of(held.properties))
+    return (*broker.back(held.queue), message.id, properties, held.body)

@@ -1,0 +1,158 @@
+"""Settling: what follows is published and confirmed, then the message is acknowledged."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+
+from queuekit.contract import (
+    Again,
+    Dead,
+    Delivery,
+    Done,
+    DriverError,
+    DriverUnavailable,
+    Extension,
+    Outcome,
+    Released,
+    Settlement,
+)
+from queuekit_rabbitmq.broker import Broker
+from queuekit_rabbitmq.consumer import Consumer, Held
+from queuekit_rabbitmq.links import Links
+from queuekit_rabbitmq.messages import body_of, dead_properties, properties_of
+from queuekit_rabbitmq.publisher import Parcel
+from queuekit_rabbitmq.sender import Sender
+from queuekit_rabbitmq.session import ANSWER, Session
+from queuekit_rabbitmq.topology import NORMAL, lane_of
+
+__all__ = ["Settler"]
+
+
+class Settler:
+    """Ends leases; each counts once, whoever asks."""
+
+    def __init__(self, links: Links, sender: Sender, *, longest_lease: float) -> None:
+        self._links = links
+        self._sender = sender
+        self._longest_lease = longest_lease
+        self._lock = threading.Lock()
+
+    def settle(self, outcomes: Sequence[Outcome]) -> list[Settlement]:
+        """Publish what follows, await its confirms, then acknowledge; say of each what came of it."""
+        answers: list[Settlement] = []
+        applied: list[Outcome] = []
+        with self._lock:
+            for outcome in outcomes:
+                held: Held = outcome.delivery.receipt
+                if held.settled:
+                    answers.append("lost" if held.lost else "already_settled")
+                elif not held.session.alive:
+                    answers.append("lost")
+                else:
+                    held.settled = True
+                    answers.append("applied")
+                    applied.append(outcome)
+        lost = self._apply(applied) if applied else set()
+        if lost:
+            return [
+                "lost" if answer == "applied" and outcome.delivery.receipt.session in lost else answer
+                for answer, outcome in zip(answers, outcomes, strict=True)
+            ]
+        return answers
+
+    def _apply(self, outcomes: Sequence[Outcome]) -> set[Session]:
+        """Acknowledge what nothing follows from, then publish and acknowledge the rest; return the sessions lost meanwhile.
+
+        So an alarm, which stops publishers alone, does not stop jobs from being completed.
+        """
+        plain = [outcome for outcome in outcomes if type(outcome) is Done and not outcome.follow_ups]
+        lost = self._acknowledge(plain)
+        if len(plain) < len(outcomes):
+            others = [outcome for outcome in outcomes if type(outcome) is not Done or outcome.follow_ups]
+            try:
+                self._publish_followers(others)
+            except BaseException:
+                for outcome in others:
+                    outcome.delivery.receipt.settled = False
+                raise
+            lost |= self._acknowledge(others)
+        return lost
+
+    def _acknowledge(self, outcomes: Sequence[Outcome]) -> set[Session]:
+        lost: set[Session] = set()
+        for consumer, held in _by_consumer(outcomes):
+            try:
+                consumer.acknowledge(held, timeout=ANSWER)
+            except DriverError:
+                consumer.session.close()  # whatever it is that does not answer, the broker must not think that we hold these
+                lost.add(consumer.session)
+                for each in held:
+                    each.lost = True
+        return lost
+
+    def _publish_followers(self, outcomes: Sequence[Outcome]) -> None:
+        publishing = self._links.publishing()
+        if publishing.session.blocked is not None:
+            raise DriverUnavailable(
+                f"what follows from settled jobs waits for the broker: {publishing.session.blocked}"
+            )
+        parcels: list[Parcel] = []
+        for outcome in outcomes:
+            parcels += self._sender.parcels(publishing.broker, outcome.follow_ups)
+            parcels += self._successors(publishing.broker, outcome)
+        if not parcels:
+            return
+        batch = self._sender.publish(publishing, parcels)
+        if len(batch.accepted) < len(parcels):
+            error = next(iter(batch.errors.values()), None)
+            for outcome in outcomes:
+                publishing.broker.forget(outcome.delivery.message.queue)
+            raise DriverUnavailable(f"what follows from settled jobs could not be sent, so they stay open: {error}")
+
+    def _successors(self, broker: Broker, outcome: Outcome) -> list[Parcel]:
+        """Return what takes the place of the message that is acknowledged."""
+        delivery = outcome.delivery
+        message = delivery.message
+        match outcome:
+            case Again(delay=delay, successor=successor):
+                heir = successor or message
+                address = broker.address(message.queue, lane_of(message.priority), self._sender.units(delay))
+                return [(*address, heir.id, properties_of(heir, delivery.attempt, delivery.generation), body_of(heir))]
+            case Released(delay=delay, successor=successor):
+                heir = successor or message
+                units = self._sender.units(delay)
+                lane = lane_of(message.priority)
+                address = broker.address(message.queue, lane, units) if units else broker.back(message.queue)
+                properties = properties_of(heir, delivery.attempt - 1, delivery.generation)
+                return [(*address, heir.id, properties, body_of(heir))]
+            case Dead() if message.retain != 0:
+                broker.need_lane(message.queue, NORMAL)
+                dead = self._links.names.dead(message.queue)
+                return [("", dead, message.id, dead_properties(outcome), body_of(message))]
+            case _:
+                return []
+
+    def extend(self, deliveries: Sequence[Delivery]) -> list[Extension]:
+        """Say which leases still stand: those whose connection does. Nothing is to be renewed."""
+        return [
+            Extension(held=d.receipt.session.alive and not d.receipt.settled and not self._overdue(d))
+            for d in deliveries
+        ]
+
+    def _overdue(self, delivery: Delivery) -> bool:
+        """Hand a job on that has been held for as long as the broker allows, before that costs the whole channel."""
+        held: Held = delivery.receipt
+        if time.monotonic() - held.came < self._longest_lease:
+            return False
+        self.settle([Again(delivery)])
+        return True
+
+
+def _by_consumer(outcomes: Sequence[Outcome]) -> Iterable[tuple[Consumer, list[Held]]]:
+    groups: dict[Consumer, list[Held]] = {}
+    for outcome in outcomes:
+        held: Held = outcome.delivery.receipt
+        groups.setdefault(held.consumer, []).append(held)
+    return groups.items()
