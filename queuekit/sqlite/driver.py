@@ -184,7 +184,9 @@ class SqliteDriver:
             message = f"the connection is to {files[0] or 'memory'}, and this queue's jobs are in {self.path}"
             raise ConfigurationError(message)
         if not connection.in_transaction:
-            connection.execute("BEGIN")
+            # A transaction that reads first may not write any more when another connection wrote meanwhile, and SQLite
+            # refuses it without waiting (sqlite.org/isolation.html); taking the lock first waits as the connection says.
+            connection.execute("BEGIN IMMEDIATE")
 
     # ------------------------------------------------------------------------------------------------------ lending
 

@@ -9,10 +9,14 @@ from contextlib import contextmanager
 from queuekit.contract import BackendFull, DriverError, DriverRejected, DriverUnavailable, mapped
 
 PRIMARY = 0xFF
-"""The low byte of an extended result code is the primary one."""
+"""The low byte of an extended result code is the primary one, which counts where the extended one has no entry."""
 
 MEANINGS: dict[int, tuple[type[DriverError], str]] = {
-    sqlite3.SQLITE_BUSY: (DriverUnavailable, "another process holds the file's lock; it is tried again"),
+    sqlite3.SQLITE_BUSY: (DriverUnavailable, "another connection held the file's lock for as long as this one waits"),
+    sqlite3.SQLITE_BUSY_SNAPSHOT: (
+        DriverUnavailable,
+        "this transaction read before another connection wrote and cannot write now: roll back, and BEGIN IMMEDIATE",
+    ),
     sqlite3.SQLITE_LOCKED: (DriverUnavailable, "another connection holds the table's lock; it is tried again"),
     sqlite3.SQLITE_INTERRUPT: (DriverUnavailable, "the statement was interrupted; it is tried again"),
     sqlite3.SQLITE_IOERR: (DriverUnavailable, "the disk failed to read or write"),
@@ -37,5 +41,5 @@ def sqlite_errors(path: str, *, doing: str) -> Iterator[None]:
 
 def _translate(path: str, error: BaseException, doing: str) -> DriverError:
     code = getattr(error, "sqlite_errorcode", None)
-    kind, meaning = MEANINGS.get((code or 0) & PRIMARY, (DriverRejected, str(error)))
+    kind, meaning = MEANINGS.get(code or 0) or MEANINGS.get((code or 0) & PRIMARY, (DriverRejected, str(error)))
     return kind(f"{path}: {meaning} ({error}, while {doing})")

@@ -130,3 +130,21 @@ def test_a_foreign_connection_is_refused(tmp_path: Path) -> None:
     assert queue.stats().pending == 0
     foreign.close()
     queue.close()
+
+
+def test_a_transaction_that_read_before_another_wrote_is_told_to_begin_otherwise(tmp_path: Path):
+    queue = Queue(f"sqlite:///{tmp_path}/jobs.db")
+    queue.dispatch(Job("first"))
+    connection = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)
+    connection.execute("BEGIN")
+    connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+    queue.dispatch(Job("between"))
+    with pytest.raises(DriverUnavailable, match="BEGIN IMMEDIATE"):
+        queue.dispatch(Job("late"), connection=connection)
+    connection.execute("ROLLBACK")
+    connection.execute("BEGIN IMMEDIATE")
+    queue.dispatch(Job("late"), connection=connection)
+    connection.execute("COMMIT")
+    connection.close()
+    assert queue.stats().pending == 3
+    queue.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import Any
 
@@ -263,6 +264,36 @@ def scenario_del_16_transactional_dispatch_commit(h: Harness) -> None:
         connection.commit()
         assert queue.stats().pending == 1
         assert connection.execute(f"SELECT number FROM {table}").fetchall() == [(1,)]
+
+
+@scenario("DEL-16-BUSY", needs=("transactional",))
+def scenario_del_16_transactional_dispatch_beside_writers(h: Harness) -> None:
+    """Dispatch in the application's transactions while another thread dispatches and a worker settles."""
+    ran: list[int] = []
+    queue = h.queue()
+    queue.register("t", lambda payload: ran.append(payload))
+    queue.open()
+    done = threading.Event()
+
+    def others() -> None:
+        number = 1000
+        while not done.wait(0.001):
+            number += 1
+            queue.dispatch(Job("t", number))
+
+    other = threading.Thread(target=others)
+    with queue.worker(concurrency=2):
+        other.start()
+        try:
+            for number in range(100):
+                with contextlib.closing(h.database()) as connection:
+                    queue.dispatch(Job("t", number), connection=connection)
+                    connection.commit()
+        finally:
+            done.set()
+            other.join()
+        queue.drain(30)
+    assert sorted(number for number in ran if number < 1000) == list(range(100))
 
 
 @scenario("DEL-17", needs=("transactional", "count", "unique"))
