@@ -1,8 +1,9 @@
 """Repeats the timing-sensitive scenarios and prints failures with the exact one-sided 95 % bound.
 
     python -m queuekit_integration.flakes [ROUNDS] [--all] [--only WORD] [--driver NAME] [--seconds N]
+        [--at-once N] [--calm]
 
-Every second round runs beside two processes that burn CPU. A cell that hung, or whose process died, leaves no result: that counts
+Every second round runs beside two processes that burn CPU, unless `--calm` says otherwise. A cell that hung, or whose process died, leaves no result: that counts
 as its failure, and a round that gave none at all fails the run.
 """
 
@@ -81,9 +82,11 @@ class Tally:
         return f"{cell[0]:<36} {cell[1]:<10} {count:>4} runs {failed:>3} failed{without}   {bound}"
 
 
-def one_round(results: Path, chosen: list[str], columns: list[str], *, seconds: float, stressed: bool) -> str | None:
+def one_round(
+    results: Path, chosen: list[str], columns: list[str], *, at_once: int, seconds: float, stressed: bool
+) -> str | None:
     """Run the chosen scenarios once; return what was wrong with the round itself, if anything."""
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "queuekit_integration.plugin"]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", str(at_once), "-p", "queuekit_integration.plugin"]
     command += [str(Path(__file__).parent / "catalogue"), "--queuekit-results", str(results)]
     command += [word for name in columns for word in ("--queuekit-driver", name)]
     command += ["-k", " or ".join(chosen)] if chosen else []
@@ -110,6 +113,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", default=[], help="those whose function's name contains this")
     parser.add_argument("--driver", action="append", help="a column's name (default: all installed)")
     parser.add_argument("--seconds", type=float, default=1200.0, help="a round that takes longer is ended, and failed")
+    parser.add_argument("--at-once", type=int, default=2, help="scenarios that run beside each other")
+    parser.add_argument("--calm", action="store_true", help="no processes that burn CPU in any round")
     return parser.parse_args()
 
 
@@ -125,7 +130,10 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             results = Path(folder) / "results.jsonl"
             words = [] if wanted.all and not wanted.only else [s.name for s in chosen]
-            wrong = one_round(results, words, columns, seconds=wanted.seconds, stressed=number % 2 == 1)
+            stressed = number % 2 == 1 and not wanted.calm
+            wrong = one_round(
+                results, words, columns, at_once=wanted.at_once, seconds=wanted.seconds, stressed=stressed
+            )
             read = read_results(results) if results.exists() else []
         tally.add(((r.scenario, r.column), r.outcome) for r in read)
         print("".join(f"{r.scenario} {r.column}: {r.detail}\n" for r in read if r.outcome == "failed"), end="")

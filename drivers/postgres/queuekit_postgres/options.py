@@ -67,7 +67,10 @@ def parts_of(conninfo: str) -> Mapping[str, Any]:
 
 
 def with_defaults(parts: Mapping[str, Any], *, timeout: float, session: bool) -> str:
-    """Return the connection string with what detects a dead peer, and the session's settings."""
+    """Return the connection string with what detects a dead peer, and the session's settings.
+
+    Of several hosts the first that takes writes is meant: libpq would stay with a standby that it reaches first.
+    """
     defaults: dict[str, Any] = {
         "application_name": "queuekit",
         "keepalives_idle": 10,
@@ -75,6 +78,8 @@ def with_defaults(parts: Mapping[str, Any], *, timeout: float, session: bool) ->
         "keepalives_count": 3,
         "tcp_user_timeout": int(timeout * 1000),
     }
+    if "," in str(parts.get("host", "")):
+        defaults["target_session_attrs"] = "read-write"
     if session:
         limit = f"statement_timeout={int(timeout * PATIENCE * 1000)}"
         defaults["options"] = " ".join(f"-c {setting}" for setting in (*SESSION, limit))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuekit.contract import DriverRejected
+from queuekit.contract import DriverRejected, DriverUnavailable
 from queuekit_postgres.connections import Connection
 from queuekit_postgres.statements import migrations
 
@@ -11,7 +11,7 @@ OLDEST = 130000
 
 
 def check_server(connection: Connection) -> None:
-    """Raise `DriverRejected` for a server on which the promises cannot hold."""
+    """Raise `DriverRejected` for a server on which the promises cannot hold, `DriverUnavailable` where they may soon."""
     version = connection.info.server_version
     if version < OLDEST:
         message = f"this server is PostgreSQL {version // 10000}, and queuekit needs 13 or newer"
@@ -20,9 +20,10 @@ def check_server(connection: Connection) -> None:
     assert row is not None
     if row[0]:
         message = (
-            "this server is a standby, which takes no jobs: connect to the primary (target_session_attrs=read-write)"
+            "this server is a standby and takes no jobs until it is promoted: name the primary too, as in "
+            "postgresql://a,b/app"
         )
-        raise DriverRejected(message)
+        raise DriverUnavailable(message)
     if row[1] == "on":
         message = "this server or role is read-only (default_transaction_read_only), and a queue writes: switch it off"
         raise DriverRejected(message)

@@ -14,7 +14,7 @@ from queuekit.contract import Concurrency, Done, Message, Rate, Url
 from queuekit.ids import new_id
 from queuekit_integration.harness import wait_until
 from queuekit_postgres import PostgresDriver, schema, statements
-from queuekit_postgres.options import from_url, parts_of
+from queuekit_postgres.options import from_url, parts_of, with_defaults
 from queuekit_postgres.work import Work
 
 DOCS = Path(__file__).parents[3] / "docs" / "postgres.md"
@@ -119,6 +119,15 @@ def test_the_hosts_of_an_address_go_to_libpq_in_order():
         "user": "me",
         "dbname": "app",
     }
+
+
+def test_of_several_hosts_the_one_that_takes_writes_is_meant_unless_the_address_says_otherwise():
+    several = parts_of("host=a,b dbname=app")
+    assert parts_of(with_defaults(several, timeout=10, session=True))["target_session_attrs"] == "read-write"
+    chosen = {**several, "target_session_attrs": "primary"}
+    assert parts_of(with_defaults(chosen, timeout=10, session=True))["target_session_attrs"] == "primary"
+    alone = parts_of(with_defaults(parts_of("host=a dbname=app"), timeout=10, session=True))
+    assert "target_session_attrs" not in alone
 
 
 @pytest.mark.parametrize(

@@ -308,20 +308,27 @@ def queue_at(h: Harness, server: Server, *, port: int | None = None) -> Queue:
 
 @scenario("FP-10", needs=NEEDS, timing=True)
 def scenario_fp_10_replica_reads(h: Harness) -> None:
-    """Open a queue on a standby, and with a role that may not write: refused, with a sentence that says why; promoted, it opens."""
+    """Open a queue on a standby, and with a role that may not write: a sentence says why not.
+
+    Of several hosts the one that takes writes is found. Promoted, the standby opens.
+    """
     primary = primary_of(h)
     with queue_at(h, primary) as queue:
         queue.dispatch(Job("t", 1))
     standby = standby_of(h, primary, port=primary.port)
     wait_until(lambda: sessions_of(h).caught_up(primary, standby), "the standby to have it all")
-    with queue_at(h, standby) as queue, pytest.raises(DriverRejected, match="standby"):
+    with queue_at(h, standby) as queue, pytest.raises(DriverUnavailable, match="standby"):
         queue.open()
+    both = sessions_of(h).url(standby).replace(f":{standby.port}", f":{standby.port},127.0.0.1:{primary.port}")
+    with Queue(connect(both, namespace=h.namespace, clock=None), namespace=h.namespace) as queue:
+        assert queue.dispatch(Job("t", 2)).info().state == "pending"
     read_only = sessions_of(h).setting("default_transaction_read_only", "on")
     with read_only, h.queue() as queue, pytest.raises(DriverRejected, match="read-only"):
         queue.open()
+    wait_until(lambda: sessions_of(h).caught_up(primary, standby), "the standby to have the second job")
     sessions_of(h).promote(standby)
     with queue_at(h, standby) as queue:
-        assert queue.stats().pending == 1
+        assert queue.stats().pending == 2
 
 
 @scenario("FP-14", needs=(*NEEDS, "processes"), faults=("kill",), timing=True)
@@ -345,10 +352,13 @@ def scenario_fp_14_failover_to_lagging_standby(h: Harness) -> None:
     with pytest.raises(DriverUnavailable) as caught:
         queue.dispatch(Job("t", 50))
     assert caught.value.retryable
-    sessions_of(h).promote(standby)
     ran: list[int] = []
-    queue.register("t", lambda payload: ran.append(payload))
-    worker = queue.worker(concurrency=2, lease=2.0).start()
+    waiting = queue_at(h, primary, port=entrance.port)
+    waiting.register("t", lambda payload: ran.append(payload))
+    worker = waiting.worker(concurrency=2, lease=2.0).start()
+    assert not worker.ready(1.0), "it claims from a server that takes no writes"
+    assert not worker.ended, "it gave up on a standby, which may be promoted at any time"
+    sessions_of(h).promote(standby)
     for handle in arrived:
         assert handle.wait(20).attempt == 1
     assert queue.dispatch(Job("t", 200)).wait(20).state == "completed"
@@ -357,4 +367,5 @@ def scenario_fp_14_failover_to_lagging_standby(h: Harness) -> None:
         with pytest.raises(JobNotFound):
             handle.info()
     worker.stop(10)
+    waiting.close()
     queue.close()
