@@ -277,8 +277,8 @@ class PostgresDriver:
     ) -> list[Delivery]:
         """Lend due messages; see the contract."""
 
-        def look() -> list[Delivery]:
-            return self._claim(queues, limit, lease, free, recover)
+        def look(*, urgent: bool = False) -> list[Delivery]:
+            return self._claim(queues, limit, lease, free, recover, urgent=urgent)
 
         if wait <= 0:
             return look()
@@ -292,7 +292,7 @@ class PostgresDriver:
         finally:
             self._bell.unwatch(flag)
 
-    def _wait_for(self, look: Callable[[], list[Delivery]], flag: Wakeup, end: float) -> list[Delivery]:
+    def _wait_for(self, look: Callable[..., list[Delivery]], flag: Wakeup, end: float) -> list[Delivery]:
         while True:
             found = look()
             left = end - self._clock.monotonic()
@@ -301,7 +301,7 @@ class PostgresDriver:
             if not self._bell.rings:
                 left = min(left, self._poll)
             if self._clock.wait(flag, min(left, self._next_change(), self._floors.look_again())):
-                return look()
+                return look(urgent=True)
 
     def _next_change(self) -> float:
         """Return the seconds until time alone makes something due."""
@@ -311,11 +311,11 @@ class PostgresDriver:
         return min(times)
 
     def _claim(
-        self, queues: Sequence[str], limit: int, lease: float, free: int | None, recover: bool
+        self, queues: Sequence[str], limit: int, lease: float, free: int | None, recover: bool, *, urgent: bool = False
     ) -> list[Delivery]:
         self._floors.trust(self._connections.broken)
         parameters = self._claim_parameters(queues, limit, lease, free, recover)
-        asked = self._floors.survey(queues, self._clock.monotonic())
+        asked = self._floors.survey(queues, self._clock.monotonic(), urgent=urgent)
 
         def claim(work: Work) -> tuple[list[Any], list[Any]]:
             if asked is None:

@@ -171,13 +171,16 @@ class Floors:
             self._server = server
         return False
 
-    def survey(self, queues: Sequence[str], now: float) -> Asked | None:
-        """Return what to ask, when it is time to."""
+    def survey(self, queues: Sequence[str], now: float, *, urgent: bool = False) -> Asked | None:
+        """Return what to ask, when it is time to; a claim that was just woken for a job (`urgent`) leaves it to the next one."""
         with self._lock:
             for queue in queues:
                 if len(self._queues) < MOST_QUEUES:
                     self._queues[queue] = None
-            if self._asked is not None or now - self._last < self._pause():
+            pause = self._pause()
+            if urgent and not self._passes():
+                pause += IDLE_EVERY
+            if self._asked is not None or now - self._last < pause:
                 return None
             self._last, self._lent = now, 0
             whole = now >= self._next_whole

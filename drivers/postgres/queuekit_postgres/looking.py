@@ -15,7 +15,8 @@ from queuekit_postgres.work import Work, listed
 def read_whole_tables(work: Work) -> None:
     """Let the planner read tables from end to end in this transaction: that is what reports are."""
     work.connection.execute(
-        "SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on; SET LOCAL enable_hashjoin = on"
+        "SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on; SET LOCAL enable_hashjoin = on; "
+        "SET LOCAL plan_cache_mode = auto"
     )
 
 
@@ -35,7 +36,7 @@ def count(work: Work, queues: Sequence[str] | None) -> list[QueueCounts]:
 
 def get(work: Work, ids: Sequence[str]) -> dict[str, Record]:
     """Return the records by id."""
-    records = map(record_of, work.rows("records", ids=listed(ids)))
+    records = map(record_of, work.rows("records_by_id", ids=listed(ids)))
     return {record.id: record for record in records}
 
 
@@ -44,7 +45,7 @@ def browse(work: Work, query: Query) -> Page:
     read_whole_tables(work)
     conditions, values = _conditions(query)
     text = f"{work.sql['records']} WHERE {' AND '.join(conditions)} ORDER BY seq LIMIT %(most)s"
-    values = {**work.base, **values, "ids": None, "most": query.limit + 1}
+    values = {**work.base, **values, "most": query.limit + 1}
     rows = work.connection.execute(text, values, binary=True).fetchall()
     page = rows[: query.limit]
     following = str(page[-1][0]) if len(rows) > query.limit and page else None

@@ -20,6 +20,9 @@ class Statements:
     def __init__(self, schema: str, *, given_now: bool) -> None:
         now = GIVEN_NOW if given_now else SERVER_NOW
         self._texts = {name: _read(_FOLDER / "sql" / f"{name}.sql", schema).replace("{now}", now) for name in NAMES}
+        records = self._texts["records"]
+        self._texts["records"] = records.replace("{which}", "true")
+        self._texts["records_by_id"] = records.replace("{which}", "id = ANY(%(ids)s::uuid[])")
 
     def __getitem__(self, name: str) -> str:
         return self._texts[name]

@@ -26,7 +26,7 @@ from queuekit_postgres.work import Work
 MANY = 3000
 NEVER = {
     "count",
-    "records",
+    "records_by_id",
     "workers",
     "prune",
     "prune_older",
@@ -88,6 +88,7 @@ def exercise(driver: PostgresDriver) -> None:
     driver.send_unique([message("other", unique=Unique(f"o{n}", ttl=None)) for n in range(9)])
     driver.settle([Done(delivery) for delivery in driver.claim(["other"], limit=3, lease=60)])
     driver.purge("other")
+    driver.get([lent[0].message.id])
     driver._next_change()
 
 
@@ -123,7 +124,7 @@ def test_no_hot_statement_reads_all_of_a_young_table(make: Callable[..., Postgre
     with psycopg.connect(postgres.url(), autocommit=True, prepare_threshold=None) as connection:
         connection.execute(f"SET plan_cache_mode = {mode}")
         filled = filled_tables(connection, name)
-        assert {"free_scopes", "next_times", "purge", "claim", "complete"} < seen.keys()
+        assert {"free_scopes", "next_times", "purge", "claim", "complete", "records_by_id"} < seen.keys()
         assert {"jobs", "uniques", "history_rest"} < filled
         for number, (statement, (text, values)) in enumerate(seen.items()):
             if statement not in NEVER:
@@ -151,3 +152,19 @@ def plan_of(connection: psycopg.Connection[Any], name: str, text: str, values: d
     assert row is not None
     plan: dict[str, Any] = row[0][0]["Plan"]
     return plan
+
+
+def test_a_hot_statement_is_planned_once_in_a_session(make):
+    """Planning a settlement takes longer than making it."""
+    driver = make()
+    driver.open()
+    driver.send([message() for _ in range(20)])
+    held = driver.claim(["default"], limit=1, lease=60)
+    for _ in range(12):
+        _, held = driver.exchange([Done(held[0])], ["default"], limit=1, lease=60)
+    with driver._connections.lend() as connection:
+        rows = connection.execute(
+            "SELECT statement, custom_plans, generic_plans FROM pg_prepared_statements"
+        ).fetchall()
+    assert sum(generic for _, _, generic in rows) >= 20
+    assert [text for text, custom, _ in rows if custom] == []
