@@ -70,6 +70,7 @@ __all__ = [
     "AmbiguousSend",
     "BackendFull",
     "Browse",
+    "Carry",
     "Clock",
     "Concurrency",
     "ConfigurationError",
@@ -112,6 +113,7 @@ __all__ = [
     "Registry",
     "Released",
     "ServerClock",
+    "SettleAndLend",
     "Settlement",
     "State",
     "Store",
@@ -859,6 +861,45 @@ class Store(Protocol):
         drop; `pending` or `scheduled`: held, paused or not due, and `outbox` names it as soon as that has ended, whatever
         was noted of its publication); or None when there is no such job.
         """
+        ...
+
+
+@runtime_checkable
+class Carry(Protocol):
+    """What a transport that pushes can do for a pair: tickets cost no round trip.
+
+    A ticket is let go of as soon as the store has lent its job, and one that comes twice is dropped: so nobody waits for the
+    answer to an acknowledgement, and one that was handed over before is like any other.
+    """
+
+    def take(
+        self, queues: Sequence[str], *, limit: int, ahead: int = 0, wait: float = 0.0, wakeup: Wakeup | None = None
+    ) -> list[Delivery]:
+        """Hand over up to `limit` tickets, as `claim` would; up to `ahead` more may be on their way here for the next call.
+
+        Without `wait` it asks the transport nothing: it returns what has arrived, also where the connection is lost.
+        """
+        ...
+
+    def let_go(self, tickets: Sequence[Delivery]) -> None:
+        """Acknowledge these, soon; never blocks, never raises. A ticket of a lost connection comes back."""
+        ...
+
+
+@runtime_checkable
+class SettleAndLend(Protocol):
+    """What a store can do for a pair: settle, and lend by id, in one round trip."""
+
+    def settle_and_lend(
+        self,
+        outcomes: Sequence[Outcome],
+        ids: Sequence[str],
+        *,
+        lease: float,
+        free: int | None = None,
+        recover: bool = True,
+    ) -> tuple[list[Settlement], list[Delivery | State | None]]:
+        """Do what `settle(outcomes)` and then `lend(ids, …)` would do, in one go."""
         ...
 
 

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any, cast
 
 from queuekit.contract import (
+    Carry,
     Clock,
     ConfigurationError,
     Driver,
@@ -18,6 +19,7 @@ from queuekit.contract import (
     TransactionalSend,
     TransactionalSettle,
 )
+from queuekit.pairing.exchanging import Exchanging
 from queuekit.pairing.paired import Engine, Paired
 from queuekit.pairing.relay import INTERVAL, WITHIN
 
@@ -72,12 +74,13 @@ def pair(
             "sqlite:///jobs.db"
         )
         raise ConfigurationError(message)
-    return kind_for(store)(transport, cast("Engine", store), clock=clock, interval=interval, within=within)
+    return kind_for(transport, store)(transport, cast("Engine", store), clock=clock, interval=interval, within=within)
 
 
-def kind_for(store: Driver) -> type[Paired]:
-    """Return the class that has the features of this store."""
-    return _with(tuple(part for feature, part in _PARTS if isinstance(store, feature)))
+def kind_for(transport: Driver, store: Driver) -> type[Paired]:
+    """Return the class that has the features of this store, and takes tickets as this transport hands them over best."""
+    carried = (Exchanging,) if isinstance(transport, Carry) else ()
+    return _with((*carried, *(part for feature, part in _PARTS if isinstance(store, feature))))
 
 
 _PARTS: tuple[tuple[Any, type[Paired]], ...] = (

@@ -144,12 +144,12 @@ class Paired:
             return self._collect(queues, limit, lease, places, recover)
         flag = wakeup or Wakeup()
         end = self._clock.monotonic() + wait
-        self._acknowledging.catch_up()
+        self._before_waiting()
         with self._relay.awake(recover=recover):
             while True:
                 left = max(0.0, end - self._clock.monotonic())
-                carried = self._carry(queues, limit, wait=left, wakeup=flag)
-                lent = self._lend(carried, lease=lease, free=places, recover=recover, let_go=self._acknowledging.soon)
+                carried = self._await(queues, limit, places, wait=left, wakeup=flag)
+                lent = self._lend(carried, lease=lease, free=places, recover=recover, let_go=self._let_go)
                 if lent or (not carried and (flag.is_set() or self._clock.monotonic() >= end)):
                     return lent
                 self._relay.raise_trouble()
@@ -161,7 +161,7 @@ class Paired:
             try:
                 carried = self._carry(queues, limit - len(found), wait=0.0, wakeup=None)
                 left = max(0, free - len(found))
-                found += self._lend(carried, lease=lease, free=left, recover=recover, let_go=self._acknowledging.now)
+                found += self._lend(carried, lease=lease, free=left, recover=recover, let_go=self._let_go_now)
             except DriverError as error:
                 if not found:
                     raise
@@ -175,12 +175,31 @@ class Paired:
         most = min(limit, self._transport.limits.batch)
         return self._transport.claim(queues, limit=most, lease=CARRY, wait=wait, wakeup=wakeup)
 
+    def _before_waiting(self) -> None:
+        """Let the transport know first what is acknowledged: it counts what is not."""
+        self._acknowledging.catch_up()
+
+    def _await(self, queues: Sequence[str], limit: int, places: int, *, wait: float, wakeup: Wakeup) -> list[Delivery]:
+        """Return the tickets that arrive; of the jobs, so many will start at once."""
+        del places
+        return self._carry(queues, limit, wait=wait, wakeup=wakeup)
+
+    def _let_go(self, tickets: Sequence[Delivery]) -> None:
+        """Acknowledge soon: whoever waits for it keeps leases from being renewed."""
+        self._acknowledging.soon([Done(ticket) for ticket in tickets])
+
+    def _let_go_now(self, tickets: Sequence[Delivery]) -> None:
+        self._acknowledging.now([Done(ticket) for ticket in tickets])
+
     def settle(self, outcomes: Sequence[Outcome]) -> list[Settlement]:
         """Commit outcomes with their follow-ups in the store, then see to what became ready by that."""
         settlements = self._store.settle(outcomes)
+        self._see_to(outcomes)
+        return settlements
+
+    def _see_to(self, outcomes: Sequence[Outcome]) -> None:
         if any(_frees(outcome) for outcome in outcomes):
             self._relay.soon()
-        return settlements
 
     def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Extension]:
         """Renew the store's leases; the transport's side is long settled."""
@@ -195,7 +214,7 @@ class Paired:
         lease: float,
         free: int,
         recover: bool,
-        let_go: Callable[[Sequence[Outcome]], None],
+        let_go: Callable[[Sequence[Delivery]], None],
     ) -> list[Delivery]:
         if not carried:
             return []
@@ -206,7 +225,7 @@ class Paired:
         except DriverError:
             self._acknowledging.now([Released(ticket) for ticket in carried])
             raise
-        let_go([Done(ticket) for ticket in carried])
+        let_go(carried)
         return self._in_turn(carried, answers)
 
     def _adopt(self, carried: Sequence[Delivery]) -> None:

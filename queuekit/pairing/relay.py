@@ -133,14 +133,18 @@ class Relay:
         if due and self.publish(due) and len(due) == BATCH:
             self.soon()
 
+    @property
+    def sweeps(self) -> bool:
+        """Whether the thread is at work: a claim has waited in this process a moment ago."""
+        return self._thread is not None and self._thread.is_alive()
+
     @contextmanager
     def awake(self, *, recover: bool) -> Iterator[None]:
         """Sweep from a thread of its own while a claim waits on the transport; the thread outlives it a little."""
         self._recover = recover
         with self._lock:
             self._waiting += 1
-            lives = self._thread is not None and self._thread.is_alive()  # a fork leaves threads behind
-            if not lives and not self._closed:
+            if not self.sweeps and not self._closed:  # a fork leaves threads behind
                 self._thread = threading.Thread(target=self._run, name="queuekit-relay", daemon=True)
                 self._thread.start()
         try:

@@ -533,13 +533,33 @@ class SqliteDriver:
         self, ids: Sequence[str], *, lease: float, free: int | None = None, recover: bool = True
     ) -> list[Delivery | State | None]:
         """Lend jobs by id; see the contract."""
+        return self._write(lambda c: self._lend(c, ids, lease, free, recover), "lending by id")
 
-        def each(connection: sqlite3.Connection) -> list[Any]:
-            now, wall = self._clock.monotonic(), self._clock.time()
-            self._lending.promote(connection, now=now, wall=wall, recover=recover)
-            return self._lending.lend_by_ids(connection, ids, lease=lease, free=free, now=now, wall=wall)
+    def settle_and_lend(
+        self,
+        outcomes: Sequence[Outcome],
+        ids: Sequence[str],
+        *,
+        lease: float,
+        free: int | None = None,
+        recover: bool = True,
+    ) -> tuple[list[Settlement], list[Delivery | State | None]]:
+        """Settle, and lend by id, in one transaction; see the contract."""
 
-        return self._write(each, "lending by id")
+        def both(connection: sqlite3.Connection) -> tuple[list[Settlement], list[Any]]:
+            settled = self._settling.settle(connection, outcomes, self._clock.time())
+            return settled, self._lend(connection, ids, lease, free, recover)
+
+        answers = self._write(both, "settling and lending by id")
+        self._wake()
+        return answers
+
+    def _lend(
+        self, connection: sqlite3.Connection, ids: Sequence[str], lease: float, free: int | None, recover: bool
+    ) -> list[Any]:
+        now, wall = self._clock.monotonic(), self._clock.time()
+        self._lending.promote(connection, now=now, wall=wall, recover=recover)
+        return self._lending.lend_by_ids(connection, ids, lease=lease, free=free, now=now, wall=wall)
 
     def _wake(self) -> None:
         if self._waiters:

@@ -420,6 +420,15 @@ class Consumer:
 
         self.session.ask(begin, doing="acknowledging", timeout=timeout)
 
+    def let_go(self, held: Sequence[Held]) -> None:
+        """Acknowledge soon; never blocks, and nobody learns whether the broker has seen it."""
+
+        def acknowledge() -> None:
+            if self.session.alive:
+                self._acknowledge(held)
+
+        self.session.call(acknowledge)
+
     def _acknowledge(self, held: Sequence[Held]) -> None:
         """Acknowledge all up to the first message that stays open in one frame, the others one by one."""
         tags = {each.tag for each in held}

@@ -150,6 +150,18 @@ class RabbitMQDriver:
         del lease
         return self._settler.extend(deliveries)
 
+    # ---------------------------------------------------------------------------------------- pairing (the transport)
+
+    def take(
+        self, queues: Sequence[str], *, limit: int, ahead: int = 0, wait: float = 0.0, wakeup: Wakeup | None = None
+    ) -> list[Delivery]:
+        """Hand tickets over; see the contract."""
+        return self._lender.take(queues, limit=limit, ahead=ahead, wait=wait, wakeup=wakeup)
+
+    def let_go(self, tickets: Sequence[Delivery]) -> None:
+        """Acknowledge tickets without waiting for that; see the contract."""
+        self._settler.let_go(tickets)
+
     # -------------------------------------------------------------------------------------------------------- features
 
     def count(self, queues: Sequence[str] | None = None) -> list[QueueCounts]:

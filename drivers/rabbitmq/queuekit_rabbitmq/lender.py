@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from queuekit.contract import Clock, Delivery, DriverUnavailable, Wakeup
 from queuekit_rabbitmq.consumer import Consumer, Held
@@ -20,6 +21,19 @@ LOOK = 3.0
 """Seconds of silence after which a waiting claim looks whether anything is ready that should have been pushed."""
 POLL = 0.2
 """Seconds between looks at what is not pushed: lanes that are more than the push window allows consumers, or that have used up their share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody who waits would take."""
+
+    limit: int
+    recovered: int
+    """The most of them that came back from a lost connection."""
+    fetched: int
+    """The most that are fetched one by one from lanes that have used up their share."""
+    ahead: int = 0
+    """How many more may be pushed meanwhile."""
 
 
 class Lender:
@@ -41,13 +55,41 @@ class Lender:
         lanes = self._in_turn(self._lanes(consumer, queues))
         found = consumer.take(lanes, limit=limit, recovered=recovered)
         if not found and wait > 0:
-            found = self._wait(lending, lanes, limit, recovered, wait, wakeup or Wakeup())
+            wish = Wish(limit, recovered, fetched=recovered, ahead=consumer.lent)
+            found = self._wait(lending, lanes, wish, wait, wakeup or Wakeup())
         elif not found or len(found) < recovered:
             self._fetch(consumer, lanes, found, limit, recovered)
             found = found or consumer.take(lanes, limit=limit, recovered=recovered)
         if found:
             self._turn = found[-1].queue
         return [self._delivery(held) for held in found]
+
+    def take(
+        self, queues: Sequence[str], *, limit: int, ahead: int, wait: float, wakeup: Wakeup | None
+    ) -> list[Delivery]:
+        """Hand over up to `limit` messages that are acknowledged at once, so that a lane's share is never used up for long.
+
+        Without `wait` it asks the broker nothing, and connects to none.
+        """
+        found = self._arrived(queues, limit)
+        if not found and wait > 0:
+            lending = self._links.lending()
+            lanes = self._in_turn(self._lanes(lending.consumer, queues))
+            wish = Wish(limit, recovered=limit, fetched=0, ahead=ahead)
+            found = self._wait(lending, lanes, wish, wait, wakeup or Wakeup())
+        if found:
+            self._turn = found[-1].queue
+        return [self._delivery(held) for held in found]
+
+    def _arrived(self, queues: Sequence[str], limit: int) -> list[Held]:
+        """Take what was pushed from the lanes that are known."""
+        live = self._links.live()
+        if live is None:
+            return []
+        publishing, lending = live
+        names = self._links.names
+        lanes = [(queue, names.lane(queue, lane)) for queue in queues for lane in publishing.broker.lanes(queue)]
+        return lending.consumer.take(self._in_turn(lanes), limit=limit, recovered=limit)
 
     def _fetch(
         self, consumer: Consumer, lanes: Sequence[tuple[str, str]], found: list[Held], limit: int, recovered: int
@@ -76,15 +118,10 @@ class Lender:
         return lanes[last + 1 :] + lanes[: last + 1]
 
     def _wait(
-        self,
-        lending: Lending,
-        lanes: Sequence[tuple[str, str]],
-        limit: int,
-        recovered: int,
-        wait: float,
-        wakeup: Wakeup,
+        self, lending: Lending, lanes: Sequence[tuple[str, str]], wish: Wish, wait: float, wakeup: Wakeup
     ) -> list[Held]:
         session, consumer = lending.session, lending.consumer
+        limit, recovered = wish.limit, wish.recovered
         end = self._clock.monotonic() + wait
         if len(lanes) > PUSH_WINDOW:
             return self._poll(consumer, lanes, limit, recovered, end, wakeup)
@@ -92,17 +129,17 @@ class Lender:
             self._look(consumer, lanes)
         consumer.add_waiter(wakeup)
         try:
-            consumer.subscribe(lanes, want=limit + consumer.lent)
+            consumer.subscribe(lanes, want=limit + wish.ahead)
             while True:
                 found = consumer.take(lanes, limit=limit, recovered=recovered)
-                found = found or self._for_free_slots(consumer, lanes, recovered)
+                found = found or self._for_free_slots(consumer, lanes, wish.fetched)
                 left = end - self._clock.monotonic()
                 if found or left <= 0 or wakeup.is_set():
                     return found or consumer.take(lanes, limit=limit, recovered=recovered)
                 if not session.alive:
                     self._links.check()
                     raise DriverUnavailable(str(session.error))
-                uneven = recovered and any(consumer.used_up(lane) for _, lane in lanes)
+                uneven = wish.fetched and any(consumer.used_up(lane) for _, lane in lanes)
                 self._clock.wait(wakeup, min(left, POLL) if uneven else left)
                 if wakeup.is_set():
                     return consumer.take(lanes, limit=limit, recovered=recovered)

@@ -92,6 +92,14 @@ class Links:
         lending.session.ready(None)
         return lending
 
+    def live(self) -> tuple[Publishing, Lending] | None:
+        """Return both connections where they live and are this process's own; None otherwise, and nothing is connected."""
+        self.check()
+        publishing, lending = self._publishing, self._lending
+        if publishing is None or lending is None or not (publishing.session.alive and lending.session.alive):
+            return None
+        return publishing, lending
+
     @property
     def told(self) -> set[str]:
         """The queues of whose new lanes this process is told, because it lends from them."""

@@ -62,6 +62,18 @@ class Settler:
             ]
         return answers
 
+    def let_go(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge soon, and ask for no answer: what the broker did not hear of comes back."""
+        open_: list[Held] = []
+        with self._lock:
+            for delivery in deliveries:
+                held: Held = delivery.receipt
+                if not held.settled:
+                    held.settled = True
+                    open_.append(held)
+        for consumer, found in _by_consumer(open_):
+            consumer.let_go(found)
+
     def _apply(self, outcomes: Sequence[Outcome]) -> set[Session]:
         """Acknowledge what nothing follows from, then publish and acknowledge the rest; return the sessions lost meanwhile.
 
@@ -82,7 +94,7 @@ class Settler:
 
     def _acknowledge(self, outcomes: Sequence[Outcome]) -> set[Session]:
         lost: set[Session] = set()
-        for consumer, held in _by_consumer(outcomes):
+        for consumer, held in _by_consumer([outcome.delivery.receipt for outcome in outcomes]):
             try:
                 consumer.acknowledge(held, timeout=ANSWER)
             except DriverError:
@@ -150,9 +162,8 @@ class Settler:
         return True
 
 
-def _by_consumer(outcomes: Sequence[Outcome]) -> Iterable[tuple[Consumer, list[Held]]]:
+def _by_consumer(found: Sequence[Held]) -> Iterable[tuple[Consumer, list[Held]]]:
     groups: dict[Consumer, list[Held]] = {}
-    for outcome in outcomes:
-        held: Held = outcome.delivery.receipt
+    for held in found:
         groups.setdefault(held.consumer, []).append(held)
     return groups.items()

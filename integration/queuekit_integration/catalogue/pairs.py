@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from queuekit.clock import SystemClock
 from queuekit.contract import DispatchTimeout, Done, DriverUnavailable, Message
 from queuekit.ids import new_id
 from queuekit.pairing import Paired
+from queuekit.pairing.build import kind_for
 from queuekit_integration.harness import Harness, wait_until
 from queuekit_integration.registry import scenario
 
@@ -38,6 +40,18 @@ class Side:
     def __getattr__(self, name: str) -> Any:
         real = getattr(self.driver, name)
         return self._dying(real) if name == self.verb and not self.fired else real
+
+    def take(self, *args: Any, **kwargs: Any) -> Any:
+        """Pass it on: the pair looks for this method, and for the next two, on the class."""
+        return self.__getattr__("take")(*args, **kwargs)
+
+    def let_go(self, *args: Any, **kwargs: Any) -> Any:
+        """Pass it on."""
+        return self.__getattr__("let_go")(*args, **kwargs)
+
+    def settle_and_lend(self, *args: Any, **kwargs: Any) -> Any:
+        """Pass it on."""
+        return self.__getattr__("settle_and_lend")(*args, **kwargs)
 
     def _dying(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -160,6 +174,67 @@ def scenario_pair_01_crash_between_store_and_transport(h: Harness) -> None:
             assert life.recorded[id] in {0, life.runs[id]}, f"{life.point}: it ran again after its success was recorded"
             assert not (was_recorded and life.runs[id] > 1), f"{life.point}: a recorded success ran again"
     pair.close()
+
+
+EXCHANGES = (
+    ("exchange: before the tickets are taken", "transport", "take", "before"),
+    ("exchange: tickets taken, nothing settled", "transport", "take", "after"),
+    ("exchange: before the commit", "store", "settle_and_lend", "before"),
+    ("exchange: settled and lent, not acknowledged", "store", "settle_and_lend", "after"),
+    ("exchange: before acknowledging", "transport", "let_go", "before"),
+    ("exchange: acknowledged, not started", "transport", "let_go", "after"),
+)
+"""Every step of an exchange that settles one job and lends the next: which half, which verb, before or after it."""
+
+
+def _crash_in_exchange(h: Harness, point: tuple[str, str, str, str], queue: str) -> list[str]:
+    """Let two jobs arrive, run the first, and end the process while it is settled and the second is lent; return their ids."""
+    name, half, verb, when = point
+    transport, store = parts = h.parts()
+    sides = {"transport": Side(transport), "store": Side(store)}
+    pair: Any = kind_for(transport, store)(
+        cast("Any", sides["transport"]), cast("Any", sides["store"]), clock=SystemClock(), interval=0.0, within=WITHIN
+    )
+    pair.open()
+    pair.prepare([queue])
+    jobs = [h.message("first", queue=queue), h.message("second", queue=queue)]
+    pair.send(jobs)
+    first = wait_until(lambda: pair.claim([queue], limit=1, lease=LEASE, wait=1.0), f"{name}: the first job")
+    outcomes = [Done(first[0])]
+    side = sides[half]
+    side.verb, side.when = verb, when
+    with contextlib.suppress(CrashError):
+        wait_until(lambda: pair.exchange(outcomes, [queue], limit=1, lease=LEASE)[1], f"{name}: the crash")
+    assert side.fired, f"{name}: the crash did not fire"
+    for driver in parts:  # the process is gone: what it held goes back by connection or by lease
+        driver.close()
+    return [job.id for job in jobs]
+
+
+@scenario("PAIR-05", suite="contract", needs=("pair", "exchange"), timing=True)
+def scenario_pair_05_crash_while_settling_and_lending_in_one_go(h: Harness) -> None:
+    """End the process at every step of an exchange: both jobs are completed, and none runs again after its success was recorded."""
+    lives = {f"q{number}": _crash_in_exchange(h, point, f"q{number}") for number, point in enumerate(EXCHANGES)}
+    pair = _pair(*h.parts())
+    recorded = {id for ids in lives.values() for id in _completed(pair, ids)}
+    again: list[str] = []
+
+    def done() -> bool:
+        for delivery in pair.claim(list(lives), limit=10, lease=LEASE):
+            again.append(delivery.message.id)
+            pair.settle([Done(delivery)])
+        return all(len(_completed(pair, ids)) == len(ids) for ids in lives.values())
+
+    wait_until(done, "every job to be completed")
+    time.sleep(LEASE + WITHIN)  # whatever could come a second time comes now
+    assert pair.claim(list(lives), limit=10, lease=LEASE) == []
+    assert not recorded.intersection(again), "it ran again after its success was recorded"
+    assert len(again) == len(set(again)), "one ran twice although the first run's success was recorded"
+    pair.close()
+
+
+def _completed(pair: Paired, ids: list[str]) -> list[str]:
+    return [record.id for record in pair.get(ids) if record is not None and record.state == "completed"]
 
 
 @scenario("PAIR-02", suite="contract", needs=("pair",), timing=True)
