@@ -190,7 +190,9 @@ EXCHANGES = (
 def _crash_in_exchange(h: Harness, point: tuple[str, str, str, str], queue: str) -> list[str]:
     """Let two jobs arrive, run the first, and end the process while it is settled and the second is lent; return their ids."""
     name, half, verb, when = point
-    transport, store = parts = h.parts()
+    parts = h.parts()
+    assert parts is not None
+    transport, store = parts
     sides = {"transport": Side(transport), "store": Side(store)}
     pair: Any = kind_for(transport, store)(
         cast("Any", sides["transport"]), cast("Any", sides["store"]), clock=SystemClock(), interval=0.0, within=WITHIN
@@ -215,7 +217,9 @@ def _crash_in_exchange(h: Harness, point: tuple[str, str, str, str], queue: str)
 def scenario_pair_05_crash_while_settling_and_lending_in_one_go(h: Harness) -> None:
     """End the process at every step of an exchange: both jobs are completed, and none runs again after its success was recorded."""
     lives = {f"q{number}": _crash_in_exchange(h, point, f"q{number}") for number, point in enumerate(EXCHANGES)}
-    pair = _pair(*h.parts())
+    parts = h.parts()
+    assert parts is not None
+    pair = _pair(*parts)
     recorded = {id for ids in lives.values() for id in _completed(pair, ids)}
     again: list[str] = []
 
