@@ -1,7 +1,7 @@
 """Repeats the timing-sensitive scenarios and prints failures with the exact one-sided 95 % bound.
 
     python -m queuekit_integration.flakes [ROUNDS] [--all] [--only WORD] [--driver NAME] [--seconds N]
-        [--at-once N] [--calm]
+        [--at-once N] [--calm] [--out FILE]
 
 Every second round runs beside two processes that burn CPU, unless `--calm` says otherwise. A cell that hung, or whose process died, leaves no result: that counts
 as its failure, and a round that gave none at all fails the run.
@@ -65,6 +65,9 @@ class Tally:
             self.failures[cell] += 1
             self.hung[cell] += 1
 
+    def __str__(self) -> str:
+        return f"{self.runs.total()} runs, {self.failed} failed, {self.hung.total()} without a result"
+
     @property
     def failed(self) -> int:
         """Failures in all."""
@@ -115,6 +118,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=1200.0, help="a round that takes longer is ended, and failed")
     parser.add_argument("--at-once", type=int, default=2, help="scenarios that run beside each other")
     parser.add_argument("--calm", action="store_true", help="no processes that burn CPU in any round")
+    parser.add_argument("--out", type=Path, help="a file for the closing lines")
     return parser.parse_args()
 
 
@@ -139,10 +143,11 @@ def main() -> int:
         print("".join(f"{r.scenario} {r.column}: {r.detail}\n" for r in read if r.outcome == "failed"), end="")
         broken += wrong is not None
         print(f"round {number + 1} of {wanted.rounds}: {tally.failed} failures so far{wrong or ''}", flush=True)
-    print("\n".join(tally.lines()))
-    print(
-        f"{tally.runs.total()} runs, {tally.failed} failed, {tally.hung.total()} without a result, {broken} rounds broken"
-    )
+    report = "\n".join([*tally.lines(), f"{tally}, {broken} rounds broken"])
+    print(report)
+    if wanted.out:
+        wanted.out.parent.mkdir(parents=True, exist_ok=True)
+        wanted.out.write_text(f"{report}\n")
     return 1 if tally.failed or broken or not tally.runs else 0
 
 
