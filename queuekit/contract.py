@@ -837,9 +837,13 @@ class Store(Protocol):
         """
         ...
 
-    def published(self, ids: Sequence[str], *, again_after: float) -> None:
+    def published(
+        self, ids: Sequence[str], *, ages: Sequence[float], publish_within: float, again_after: float
+    ) -> None:
         """Note that these jobs are on the transport: `outbox` names one only if it still waits in `again_after` seconds.
 
+        `ages`: how many seconds ago the publication of each began. One that was set aside since (for `publish_within` seconds, by
+        `admit` or `outbox`) is left alone: the ticket of then may be used up, and nobody knows of another.
         Changes nothing for jobs that are lent, finished, held or not due.
         """
         ...

@@ -47,6 +47,7 @@ OUT_OF_REACH = {
     "LendsByIdWhatIsPaused",
     "NeverNamesWhatACrashLeft",
     "NamesWhatIsOnItsWay",
+    "BelievesLateNotes",
     "NamesLeasesAfterAnOutage",
 }
 

@@ -485,8 +485,19 @@ class NeverNamesWhatACrashLeft(Broker):
 
 @killed_by("STORE-PUBLISHED")
 class NamesWhatIsOnItsWay(Broker):
-    def published(self, ids: Sequence[str], *, again_after: float) -> None:
+    def published(
+        self, ids: Sequence[str], *, ages: Sequence[float], publish_within: float, again_after: float
+    ) -> None:
         """Forget it."""
+
+
+@killed_by("STORE-LATE-NOTE")
+class BelievesLateNotes(Broker):
+    def published(
+        self, ids: Sequence[str], *, ages: Sequence[float], publish_within: float, again_after: float
+    ) -> None:
+        fresh = [0.0] * len(ages)
+        super().published(ids, ages=fresh, publish_within=publish_within, again_after=again_after)
 
 
 @killed_by("STORE-OUTAGE")

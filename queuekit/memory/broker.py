@@ -695,12 +695,16 @@ class Broker:
         job.held, job.due = "published", self.clock.monotonic() + seconds
         heapq.heappush(self._due, (job.due, job.seq, job))
 
-    def published(self, ids: Sequence[str], *, again_after: float) -> None:
-        """Keep jobs that wait out of the outbox for a while."""
+    def published(
+        self, ids: Sequence[str], *, ages: Sequence[float], publish_within: float, again_after: float
+    ) -> None:
+        """Keep jobs that wait out of the outbox for a while, unless they were set aside since."""
         with self._lock:
-            for id in ids:
+            now = self.clock.monotonic()
+            for id, age in zip(ids, ages, strict=True):
                 job = self._jobs.get(id)
-                if job is not None and job.state == "pending" and job.held == "published":
+                waits = job is not None and job.state == "pending" and job.held == "published"
+                if job is not None and waits and (job.due or 0.0) <= now + publish_within - age:
                     self._hold_published(job, again_after)
 
     def outbox(self, *, limit: int, again_after: float, recover: bool = True) -> list[Message]:

@@ -252,10 +252,12 @@ class MemoryDriver:
             patience.check()
         return self.broker.admit(messages, publish_within=publish_within)
 
-    def published(self, ids: Sequence[str], *, again_after: float) -> None:
+    def published(
+        self, ids: Sequence[str], *, ages: Sequence[float], publish_within: float, again_after: float
+    ) -> None:
         """Note what is on the transport; see the contract."""
         self._check()
-        self.broker.published(ids, again_after=again_after)
+        self.broker.published(ids, ages=ages, publish_within=publish_within, again_after=again_after)
 
     def outbox(self, *, limit: int, again_after: float, recover: bool = True) -> list[Message]:
         """Return what must be published; see the contract."""

@@ -54,7 +54,8 @@ class Relay:
         self._interval = interval
         self._within = within
         self._lock = threading.Lock()
-        self._published: list[str] = []
+        self._published: list[tuple[str, float]] = []
+        """What is to be noted: a job, and when its publication began."""
         self._noted_at = clock.monotonic()
         self._wakeup = Wakeup()
         self._thread: threading.Thread | None = None
@@ -74,10 +75,11 @@ class Relay:
         """
         limits = self._transport.limits
         for piece in chunks([ticket(message, priorities=limits.priorities) for message in messages], limits.batch):
+            began = self._clock.monotonic()
             try:
                 self._transport.send(piece, patience=patience)
             except PartialSend as error:
-                self._remember(error.accepted)
+                self._remember(error.accepted, began)
                 self._failed(error)
                 return False
             except (
@@ -87,14 +89,14 @@ class Relay:
             ) as error:  # the job is accepted, whoever gives up here
                 self._failed(error)
                 return False
-            self._remember([message.id for message in piece])
+            self._remember([message.id for message in piece], began)
         self._failing = False
         self._note(at_least=NOTED)
         return True
 
-    def _remember(self, ids: Sequence[str]) -> None:
+    def _remember(self, ids: Sequence[str], began: float) -> None:
         with self._lock:
-            self._published.extend(ids)
+            self._published.extend((id, began) for id in ids)
 
     def _failed(self, error: Exception) -> None:
         """Say once that publishing fails; the jobs are stored, so nothing is lost by it."""
@@ -108,12 +110,13 @@ class Relay:
             late = self._clock.monotonic() - self._noted_at >= self._within / 5
             if len(self._published) < at_least and not late:
                 return
-            ids, self._published = self._published, []
-            self._noted_at = self._clock.monotonic()
-        if not ids:
+            noted, self._published = self._published, []
+            now = self._noted_at = self._clock.monotonic()
+        if not noted:
             return
+        ids, ages = [id for id, _ in noted], [now - began for _, began in noted]
         try:
-            self._store.published(ids, again_after=AGAIN)
+            self._store.published(ids, ages=ages, publish_within=self._within, again_after=AGAIN)
         except DriverError as error:  # they will be published once more, and lent once
             _log.warning("%d published jobs were not noted as such: %s", len(ids), error)
 

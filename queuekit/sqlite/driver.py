@@ -505,15 +505,15 @@ class SqliteDriver:
         until = wall + publish_within
         return self._write(lambda c: self._sending.send_unique(c, messages, wall, until), "admitting", patience)
 
-    def published(self, ids: Sequence[str], *, again_after: float) -> None:
+    def published(
+        self, ids: Sequence[str], *, ages: Sequence[float], publish_within: float, again_after: float
+    ) -> None:
         """Note what is on the transport; see the contract."""
-        until = self._clock.time() + again_after
+        wall = self._clock.time()
+        rows = [(wall + again_after, id, wall + publish_within - age) for id, age in zip(ids, ages, strict=True)]
 
         def note(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                f"UPDATE {self._jobs} SET due = ? WHERE held = 'published' AND id IN (SELECT value FROM json_each(?))",
-                (until, listed(ids)),
-            )
+            connection.executemany(self._sql["published"], rows)
 
         self._write(note, "noting what was published")
 

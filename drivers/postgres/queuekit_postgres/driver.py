@@ -602,9 +602,14 @@ class PostgresDriver:
             lambda work: pairing.admit(work, messages, publish_within), "admitting", sending=True, patience=patience
         )
 
-    def published(self, ids: Sequence[str], *, again_after: float) -> None:
+    def published(
+        self, ids: Sequence[str], *, ages: Sequence[float], publish_within: float, again_after: float
+    ) -> None:
         """Note what is on the transport; see the contract."""
-        self._read(lambda work: work.run("published", ids=uuids(ids), wait=again_after), "noting what was published")
+        known = set(uuids(ids))
+        noted = [(id, publish_within - age) for id, age in zip(ids, ages, strict=True) if id in known]
+        values = {"ids": listed([id for id, _ in noted]), "bounds": [bound for _, bound in noted], "wait": again_after}
+        self._read(lambda work: work.run("published", **values), "noting what was published")
 
     def outbox(self, *, limit: int, again_after: float, recover: bool = True) -> list[Message]:
         """Return what must be published; see the contract."""

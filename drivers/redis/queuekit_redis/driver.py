@@ -325,10 +325,14 @@ class RedisDriver:
             lent += [next(following) if code == "!" else codec.STATES.get(code) for code in codes.decode()]
         return lent
 
-    def published(self, ids: Sequence[str], *, again_after: float) -> None:
+    def published(
+        self, ids: Sequence[str], *, ages: Sequence[float], publish_within: float, again_after: float
+    ) -> None:
         """Note what is on the transport; see the contract."""
-        for chunk in _parts(ids, CHUNK):
-            self._run("published", pack(list(chunk)), micros(again_after), doing="noting what was published")
+        bounds = [micros(publish_within - age) for age in ages]
+        for chunk, by in zip(_parts(ids, CHUNK), _parts(bounds, CHUNK), strict=True):
+            arguments = pack(list(chunk)), micros(again_after), pack(list(by))
+            self._run("published", *arguments, doing="noting what was published")
 
     def outbox(self, *, limit: int, again_after: float, recover: bool = True) -> list[Message]:
         """Return what must be published; see the contract. A call names 250 at most."""

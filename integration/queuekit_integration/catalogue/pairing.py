@@ -195,7 +195,8 @@ def scenario_store_is_told_what_was_published(h: Harness) -> None:
     driver.lend([lent.id], lease=600)
     [given_back] = driver.lend([returned.id], lease=600)
     driver.settle([Released(given_back)])
-    driver.published([carried.id, lent.id, delayed.id, returned.id], again_after=20)
+    ids = [carried.id, lent.id, delayed.id, returned.id]
+    driver.published(ids, ages=[0.0] * 4, publish_within=1, again_after=20)
     assert bodies(driver.outbox(limit=9, again_after=600)) == ["returned"], "a late note kept back what was given back"
     h.advance(4)
     assert bodies(driver.outbox(limit=9, again_after=600)) == ["delayed"], (
@@ -206,6 +207,24 @@ def scenario_store_is_told_what_was_published(h: Harness) -> None:
     h.advance(1.1)
     assert bodies(driver.outbox(limit=9, again_after=600)) == ["carried"]
     assert bodies(driver.lend([carried.id], lease=10)) == ["carried"]
+
+
+@scenario("STORE-LATE-NOTE", suite="contract", needs=("store", "delay"))
+def scenario_store_takes_no_late_note_for_a_newer_ticket(h: Harness) -> None:
+    """Note a publication late, when its ticket is used up and the outbox has named the job for another: it is named again in time."""
+    driver = engine(h)
+    retried, waiting = h.message("retried"), h.message("waiting")
+    driver.admit([retried, waiting], publish_within=10)
+    [delivery] = driver.lend([retried.id], lease=600)
+    driver.settle([Again(delivery, delay=1)])
+    h.advance(2)
+    assert bodies(driver.outbox(limit=9, again_after=10)) == ["retried"]
+    driver.published([retried.id, waiting.id], ages=[2.0, 2.0], publish_within=10, again_after=900)
+    h.advance(10.1)
+    assert bodies(driver.outbox(limit=9, again_after=10)) == ["retried"], (
+        "whoever should have published it may have died"
+    )
+    assert bodies(driver.lend([waiting.id], lease=10)) == ["waiting"]
 
 
 @scenario("STORE-FREE", suite="contract", needs=("store", "lease"))
