@@ -90,6 +90,7 @@ __all__ = [
     "Extension",
     "Failure",
     "Finding",
+    "FreshSend",
     "LeaseLost",
     "Limits",
     "Message",
@@ -659,6 +660,19 @@ class UniqueSend(Protocol):
 
         Check and insertion are one atomic step, whoever races. A scope is freed by the terminal state, by its `ttl`, and
         with `until="start"` by the first hand-out; never by a retry or a release.
+        """
+        ...
+
+
+@runtime_checkable
+class FreshSend(Protocol):
+    """No feature, for it promises what `send` does: a cheaper way for a message whose id was made for this very call."""
+
+    def send_fresh(self, message: Message, *, patience: Patience | None = None) -> None:
+        """Store a message like `send`, which nobody can have sent before, and nobody sends again before this has returned or raised.
+
+        So its id need not be looked for among those of finished jobs. But whoever hears `AmbiguousSend` may send it again, with `send`, and
+        that job may have ended when the first request arrives: from then on the first request, too, must look before it stores.
         """
         ...
 

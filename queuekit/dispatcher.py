@@ -16,6 +16,7 @@ from queuekit.contract import (
     AmbiguousSend,
     Clock,
     Driver,
+    FreshSend,
     Limits,
     Message,
     PartialSend,
@@ -204,6 +205,7 @@ class Dispatcher:
         self._prepare = prepare
         self._longest = driver.limits.longest_delay
         self._tells_duplicates = "unique" in features
+        self._takes_fresh = driver if isinstance(driver, FreshSend) else None
         self._plans: dict[str, Plan] = {}
         self.backend_time = BackendTime(driver, features, clock)
         """What deadlines go by."""
@@ -271,13 +273,20 @@ class Dispatcher:
         self._opened()
         self._prepare(message.queue)
         if message.unique is None or not self._tells_duplicates:
-            self._guarded([message], patience, self._driver.send)
+            self._guarded([message], patience, self._send_fresh if plan.options.id is None else self._driver.send)
             receipt = Receipt(message.id, created=True)
         else:
             receipt = self._send_unique([message], patience)[0]
         if self._events.active:
             self._report([receipt], [message])
         return receipt
+
+    def _send_fresh(self, messages: Sequence[Message], *, patience: Patience | None) -> None:
+        """Send one message whose id was made here, and is nowhere else."""
+        if self._takes_fresh is None:
+            self._driver.send(messages, patience=patience)
+        else:
+            self._takes_fresh.send_fresh(messages[0], patience=patience)
 
     def dispatch_many(
         self,

@@ -297,7 +297,11 @@ class Harness:
     @contextlib.contextmanager
     def outage(self, queue: Queue) -> Iterator[None]:
         """Let the backend not answer meanwhile: a driver without a server fails in its verbs, a server is killed."""
-        names = [name for name in ("send", "claim", "settle", "exchange", "extend") if hasattr(queue.driver, name)]
+        names = [
+            name
+            for name in ("send", "send_fresh", "claim", "settle", "exchange", "extend")
+            if hasattr(queue.driver, name)
+        ]
         real = {name: getattr(queue.driver, name) for name in names}
 
         def fail(*_: Any, **__: Any) -> Any:

@@ -23,7 +23,7 @@ from floor_rabbitmq import BareRabbitMQ
 from jobs import BODY, Ids, batches
 
 from queuekit import Job, Queue
-from queuekit.contract import Done, Message, Migrate, Records
+from queuekit.contract import Done, FreshSend, Message, Migrate, Records
 from queuekit.drivers import connect
 from queuekit.ids import new_id
 
@@ -264,6 +264,8 @@ class ReplayedStatement:
         assert size == 1, "only single dispatches are replayed"
         sample = new_id()
         [(query, parameters)] = self._recorded(sample)
+        if "unknown_until" in parameters:
+            parameters = {**parameters, "unknown_until": time.time() + 3600}  # as in a request that is on time
         return [(query, {name: _put(value, sample, id) for name, value in parameters.items()}) for id in ids]
 
     def _recorded(self, id: str) -> list[Any]:
@@ -324,7 +326,10 @@ class BareDriver:
     def store(self, calls: list[Any]) -> None:
         """Send."""
         for messages in calls:
-            self._driver.send(messages)
+            if len(messages) == 1 and isinstance(self._driver, FreshSend):
+                self._driver.send_fresh(messages[0])
+            else:
+                self._driver.send(messages)
             self._waiting += len(messages)
 
     def drain(self, size: int) -> int:

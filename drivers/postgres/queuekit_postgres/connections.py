@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 import psycopg
@@ -23,12 +23,31 @@ from queuekit_postgres.errors import TimedOut, refused
 
 SLICE = 0.05
 """Seconds between looks at a caller's patience while all connections are in use."""
+TRUSTED = 60.0
+"""Seconds for which a connection's answer tells the server's time: NTP lets clocks drift apart by less than 500 millionths."""
+DRIFT = 0.05
+"""Seconds by which that time may be off."""
 
 
 class Connection(psycopg.Connection[Any]):
     """A connection that gives up on an answer at `end`, in monotonic seconds, and is then of no more use."""
 
     end: float | None = None
+    told: tuple[float, float] = (0.0, -inf)
+    """What the server's clock said in an answer, and when that answer came, in monotonic seconds."""
+
+    def hear(self, server_time: float) -> None:
+        """Note what the server's clock said in an answer that has just come."""
+        self.told = (server_time, time.monotonic())
+
+    def server_time_at(self, moment: float) -> float:
+        """Return what the server's clock says at a moment in monotonic seconds, or a little less; 0 when that is not known well.
+
+        The clock was read before the answer came, so this is never more than the truth by more than what both clocks drift apart in
+        `TRUSTED` seconds: less than `DRIFT`.
+        """
+        said, heard = self.told
+        return said + (moment - heard) if moment - heard < TRUSTED else 0.0
 
     def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
         """Run psycopg's exchange with the server, at most until `end`."""

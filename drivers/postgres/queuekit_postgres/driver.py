@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -12,6 +13,7 @@ import msgspec
 import psycopg
 
 from queuekit.contract import (
+    AmbiguousSend,
     Clock,
     Delivery,
     Extension,
@@ -36,7 +38,7 @@ from queuekit.contract import (
     WorkerInfo,
 )
 from queuekit_postgres import changing, foreign, lending, looking, options, pairing, schema, sending, settling
-from queuekit_postgres.connections import Connection, Connections, pipelined, roll_back
+from queuekit_postgres.connections import DRIFT, Connection, Connections, pipelined, roll_back
 from queuekit_postgres.diagnosing import diagnose
 from queuekit_postgres.errors import RETRIED, postgres_errors
 from queuekit_postgres.floors import Asked, Floors
@@ -47,6 +49,8 @@ from queuekit_postgres.work import Work, listed, uuids
 
 T = TypeVar("T")
 BODY_BYTES = 16 << 20
+FRESH = 0.25
+"""Seconds after which a request looks for its id even if that was made for it."""
 BATCH = 5000
 """Messages in one transaction: about 100 ms."""
 TRIES = 5
@@ -224,6 +228,30 @@ class PostgresDriver:
                 self._send(sending.send_many, messages, patience)
             except sending.Duplicate:
                 self._send(sending.send_few, messages, patience)
+        self._bell.ring()
+
+    def send_fresh(self, message: Message, *, patience: Patience | None = None) -> None:
+        """Store a message with an id of its own; see the contract.
+
+        A request that reaches the table within `FRESH` seconds does not look into the history. So nobody hears sooner than that
+        that its answer was lost. A pooler may change the server, and its clock, behind a connection: there it is looked for.
+        """
+        if self._pgbouncer or not is_plain(message):
+            self.send([message], patience=patience)
+            return
+        late = -math.inf
+
+        def store(work: Work) -> None:
+            nonlocal late
+            late = time.monotonic() + FRESH
+            until = work.connection.server_time_at(late)
+            sending.send_fresh(work, message, self._channel, unknown_until=until)
+
+        try:
+            self._again(lambda: self._once(store, patience), "sending", sending=True)
+        except AmbiguousSend:
+            time.sleep(max(0.0, late + DRIFT - time.monotonic()))
+            raise
         self._bell.ring()
 
     def _send(

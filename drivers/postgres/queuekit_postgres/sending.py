@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 import psycopg
@@ -34,15 +35,25 @@ class Duplicate(Exception):  # noqa: N818 - it is caught in the driver, and nobo
 
 def send_one(work: Work, message: Message, channel: str | None) -> None:
     """Store a plain message; ring in the same statement."""
-    work.run(
-        "insert",
-        id=message.id,
-        queue=message.queue,
-        type=message.type,
-        body=bytes_of(message.body),
-        channel=channel,
-        bell=bell(work, message.queue),
-    )
+    work.run("insert", **_plain_values(work, message, channel))
+
+
+def send_fresh(work: Work, message: Message, channel: str | None, *, unknown_until: float) -> None:
+    """Store a plain message whose id nobody knows until then, by the server's clock, which is noted; ring in the same statement."""
+    rows = work.rows("insert_fresh", **_plain_values(work, message, channel), unknown_until=unknown_until)
+    if rows:
+        work.connection.hear(rows[0][0])
+
+
+def _plain_values(work: Work, message: Message, channel: str | None) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "queue": message.queue,
+        "type": message.type,
+        "body": bytes_of(message.body),
+        "channel": channel,
+        "bell": bell(work, message.queue),
+    }
 
 
 def send_few(work: Work, messages: Sequence[Message]) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import threading
+import time
 from types import SimpleNamespace
 
 import psycopg
 import pytest
 
 from queuekit import DriverRejected, DriverUnavailable, Job, PoolTimeout, Queue
-from queuekit.contract import Done, Message
+from queuekit.contract import AmbiguousSend, Done, Message
 from queuekit.ids import new_id
 from queuekit_integration.harness import wait_until
 from queuekit_postgres import schema
+from queuekit_postgres.connections import TRUSTED
+from queuekit_postgres.driver import FRESH
 
 
 def message(**fields):
@@ -133,3 +139,40 @@ def cancel_what_waits(postgres):
     text = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     with psycopg.connect(postgres.url(), autocommit=True) as connection:
         wait_until(lambda: connection.execute(text).fetchone() != (0,), "a statement to wait")
+
+
+def test_a_request_that_the_server_is_slow_to_read_does_not_bring_back_a_job_that_has_ended(postgres, make):
+    """Its id was made for it, so it does not look; but only while its sender waits, and the sender does (FLT-12-ENDED)."""
+    slow, other, new = make(), make(), message()
+    slow.open()
+    other.open()
+    slow.send_fresh(message())  # it now knows the server's time
+    with slow._connections.lend() as connection:
+        pid, handle = connection.info.backend_pid, socket.socket(fileno=os.dup(connection.fileno()))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        threading.Timer(0.02, handle.shutdown, (socket.SHUT_RD,)).start()
+        begin = time.monotonic()
+        with pytest.raises(AmbiguousSend):
+            slow.send_fresh(new)
+        assert time.monotonic() - begin >= FRESH, "somebody may send it again while the first request need not look"
+        other.send([new])
+        assert other.settle([Done(d) for d in other.claim(["default"], limit=9, lease=30)]) == ["applied"] * 2
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        handle.close()
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        gone = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
+        wait_until(lambda: connection.execute(gone, [pid]).fetchone() == (0,), "the slow session to end")
+    assert [(c.pending, c.completed) for c in other.count()] == [(0, 2)]
+
+
+def test_a_fresh_id_is_looked_for_where_the_servers_time_is_not_known(make):
+    driver, first = make(), message()
+    driver.open()
+    driver.send([first])
+    assert driver.settle([Done(d) for d in driver.claim(["default"], limit=1, lease=30)]) == ["applied"]
+    with driver._connections.lend() as connection:
+        connection.told = (connection.told[0], connection.told[1] - 2 * TRUSTED)
+    driver.send_fresh(first)
+    assert [(c.pending, c.completed) for c in driver.count()] == [(0, 1)]

@@ -382,6 +382,31 @@ def scenario_flt_12_delayed_dispatch(h: Harness) -> None:
     assert len(direct.claim(["default"], limit=5, lease=30.0)) == 1
 
 
+@scenario("FLT-12-ENDED", needs=("server", "unique_ids", "count"), faults=("proxy",), timing=True)
+def scenario_flt_12_delayed_past_the_end(h: Harness) -> None:
+    """Deliver a dispatch after its producer gave up, dispatched it again, and the job has run and ended: it ran once."""
+    proxy = h.proxy()
+    late, direct = h.queue(through=proxy), h.queue()
+    ran: list[int] = []
+    direct.register("t", lambda payload: ran.append(payload))
+    for _ in range(3):
+        late.dispatch(Job("t", 0))  # so that it is connected, and knows its server
+    proxy.hold()
+    with pytest.raises(AmbiguousDispatch) as caught:
+        late.dispatch(Job("t", 1))
+    direct.dispatch(Job("t", 1, id=caught.value.job_id))
+    worker = h.work(direct)
+    wait_until(lambda: len(ran) == 4 and not direct.stats().in_flight, "the jobs to end")
+    sent = proxy.passed["up"]
+    proxy.release()
+    wait_until(lambda: proxy.passed["up"] > sent, "what was held to arrive")
+    wait_until(lambda: not proxy.connections, "the connection that was given up to end")
+    counts = direct.stats()
+    worker.stop(10)
+    assert (counts.pending, counts.in_flight) == (0, 0), "a request that came late stored the job again"
+    assert sorted(ran) == [0, 0, 0, 1], "a job ran again for a request that came late"
+
+
 @scenario("FLT-19", needs=("server", "count"), faults=("proxy",), timing=True)
 def scenario_flt_19_address_change(h: Harness) -> None:
     proxy, elsewhere = h.proxy(), h.proxy()

@@ -86,7 +86,7 @@ class RabbitMQSqliteHarness(PairedHarness):
         "FLT-02": Stronger(AWAY, accepted_while_it_is_away(lambda server: server.stop(), "stop")),
         **dict.fromkeys(("FLT-05", "FLT-06", "LSE-05"), KEPT),
         **dict.fromkeys(
-            ("FLT-09-DISPATCH", "FLT-10-DISPATCH", "FLT-12-DISPATCH", "FLT-20", "CTX-12", "ERR-05"), ACCEPTED
+            ("FLT-09-DISPATCH", "FLT-10-DISPATCH", "FLT-12-DISPATCH", "FLT-12-ENDED", "FLT-20", "CTX-12", "ERR-05"), ACCEPTED
         ),
         **dict.fromkeys(
             (
@@ -109,7 +109,7 @@ class RabbitMQPostgresHarness(PairedHarness):
         **PostgresHarness.expectations,
         "FLT-09-DISPATCH": LATE,
         **dict.fromkeys(
-            ("ERR-05", "FLT-12-DISPATCH"),
+            ("ERR-05", "FLT-12-DISPATCH", "FLT-12-ENDED"),
             Stronger(
                 "a dispatch that the store did not answer before its commit stored nothing, and is said to have failed",
                 unanswered_it_stored_nothing,
