@@ -792,12 +792,16 @@ class Broker:
                 for wakeup in self._waiters:
                     wakeup.set()
 
-    def next_change(self, default: float) -> float:
-        """Return the seconds until time alone makes something due, at most `default`."""
+    def next_change(self, default: float, *, recover: bool) -> float:
+        """Return the seconds until time alone makes something due for a claim, at most `default`.
+
+        To one that takes nothing back (`recover=False`) the ends of leases are nothing.
+        """
         with self._lock:
             now = self.clock.monotonic()
             first = self._due[0][0] if self._due else float("inf")
-            return max(0.0, min(default, first - now, self._expiry - now))
+            expiry = self._expiry if recover else float("inf")
+            return max(0.0, min(default, first - now, expiry - now))
 
     def release(self, deliveries: Iterable[Delivery]) -> None:
         """Give back leases whose holder goes away in good order."""

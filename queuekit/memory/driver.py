@@ -129,7 +129,7 @@ class MemoryDriver:
                 left = end - broker.clock.monotonic()
                 if found or left <= 0 or self._closed:
                     return found
-                if broker.clock.wait(flag, broker.next_change(left)):
+                if broker.clock.wait(flag, broker.next_change(left, recover=recover)):
                     return broker.claim(queues, limit=limit, lease=lease, free=free, recover=recover)
         finally:
             broker.unwatch(flag)

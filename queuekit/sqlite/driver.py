@@ -215,18 +215,20 @@ class SqliteDriver:
         with self._waiters_lock:
             self._waiters.add(flag)
         try:
-            return self._wait_for(look, flag, end)
+            return self._wait_for(look, flag, end, recover=recover)
         finally:
             with self._waiters_lock:
                 self._waiters.discard(flag)
 
-    def _wait_for(self, look: Callable[[], list[Delivery]], flag: Wakeup, end: float) -> list[Delivery]:
+    def _wait_for(
+        self, look: Callable[[], list[Delivery]], flag: Wakeup, end: float, *, recover: bool
+    ) -> list[Delivery]:
         while True:
             seen = self._data_version()
             found = look()
             if found or flag.is_set():
                 return found
-            moment = min(end, self._next_change())
+            moment = min(end, self._next_change(recover=recover))
             while self._data_version() == seen:
                 left = moment - self._clock.monotonic()
                 if left <= 0:
@@ -240,12 +242,12 @@ class SqliteDriver:
         """Return a number that changes when another connection has written to the file."""
         return int(self._read(lambda c: c.execute("PRAGMA data_version").fetchone()[0], "waiting"))
 
-    def _next_change(self) -> float:
-        """Return the monotonic moment at which time alone makes something due."""
+    def _next_change(self, *, recover: bool) -> float:
+        """Return the monotonic moment at which time alone makes something due for a claim, which may take leases back or not."""
         due, lease_end = self._read(lambda c: c.execute(self._sql["next_times"]).fetchone(), "waiting")
         now = self._clock.monotonic()
         in_time = float("inf") if due is None else now + max(0.0, due - self._clock.time())
-        return min(in_time, float("inf") if lease_end is None else max(now, lease_end))
+        return min(in_time, float("inf") if lease_end is None or not recover else max(now, lease_end))
 
     def _may_be_due(self, queues: Sequence[str], *, to_publish: bool = False) -> bool:
         """Ask without a transaction whether these lines, or what a transport shall carry, have anything."""

@@ -57,6 +57,8 @@ TRIES = 5
 """Times that a transaction is run which the server rolled back because it collided with others."""
 SWEEP_EVERY = 0.05
 """Seconds between looks for leases that ran out; a claim that waits knows the moment exactly."""
+SOON = 0.001
+"""Seconds after which a claim that waits looks at what has just become due."""
 SWEEP_MOST, SWEEP_SHARE = 2.0, 10
 """A look takes at most a tenth of the time, but comes at least so often: it reads all that began since the oldest running job."""
 SLACK = 60.0
@@ -316,11 +318,14 @@ class PostgresDriver:
         end = self._clock.monotonic() + wait
         self._bell.watch(flag)
         try:
-            return self._wait_for(look, flag, end)
+            return self._wait_for(look, flag, end, recover=recover)
         finally:
             self._bell.unwatch(flag)
 
-    def _wait_for(self, look: Callable[..., list[Delivery]], flag: Wakeup, end: float) -> list[Delivery]:
+    def _wait_for(
+        self, look: Callable[..., list[Delivery]], flag: Wakeup, end: float, *, recover: bool
+    ) -> list[Delivery]:
+        least = SOON
         while True:
             found = look()
             left = end - self._clock.monotonic()
@@ -328,15 +333,16 @@ class PostgresDriver:
                 return found
             if not self._bell.rings:
                 left = min(left, self._poll)
-            if self._clock.wait(flag, min(left, self._next_change(), self._floors.look_again())):
+            change = self._next_change(recover=recover)
+            if self._clock.wait(flag, min(left, max(least, change), self._floors.look_again())):
                 return look(urgent=True)
+            least = SWEEP_EVERY if change < 0 else SOON  # it was due and not to be had: another transaction locks it
 
-    def _next_change(self) -> float:
-        """Return the seconds until time alone makes something due."""
+    def _next_change(self, *, recover: bool) -> float:
+        """Return the seconds until time alone makes something due for a claim, which may take leases back or not; negative: overdue."""
         [(due, lease_end)] = self._read(lambda work: work.rows("next_times", **work.known.times()), "waiting")
         self._swept = -math.inf
-        times = [math.inf if moment is None else max(0.001, moment) for moment in (due, lease_end)]
-        return min(times)
+        return min(math.inf if due is None else due, math.inf if lease_end is None or not recover else lease_end)
 
     def _claim(
         self, queues: Sequence[str], limit: int, lease: float, free: int | None, recover: bool, *, urgent: bool = False

@@ -89,7 +89,7 @@ def exercise(driver: PostgresDriver) -> None:
     driver.settle([Done(delivery) for delivery in driver.claim(["other"], limit=3, lease=60)])
     driver.purge("other")
     driver.get([lent[0].message.id])
-    driver._next_change()
+    driver._next_change(recover=True)
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from queuekit import DriverRejected, DriverUnavailable, Job, PoolTimeout, Queue
-from queuekit.contract import AmbiguousSend, Done, Message
+from queuekit.contract import AmbiguousSend, Done, Message, SystemClock
 from queuekit.ids import new_id
 from queuekit_integration.harness import wait_until
 from queuekit_postgres import schema
@@ -176,3 +176,28 @@ def test_a_fresh_id_is_looked_for_where_the_servers_time_is_not_known(make):
         connection.told = (connection.told[0], connection.told[1] - 2 * TRUSTED)
     driver.send_fresh(first)
     assert [(c.pending, c.completed) for c in driver.count()] == [(0, 1)]
+
+
+class CountingClock(SystemClock):
+    """Counts how often somebody begins to wait."""
+
+    waits = 0
+
+    def wait(self, *arguments, **options):
+        self.waits += 1
+        return super().wait(*arguments, **options)
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_claim_sleeps_beside_a_lease_that_ran_out_and_is_not_to_be_had(make, postgres, namespace, locked):
+    clock = CountingClock()
+    driver = make(clock=clock, listen=False)
+    driver.open()
+    driver.send([message()])
+    [delivery] = driver.claim(["default"], limit=1, lease=0.05)
+    time.sleep(0.1)
+    with psycopg.connect(postgres.url()) as connection:
+        if locked:  # as the transaction of a handler does that has completed its job
+            connection.execute("SELECT 1 FROM queuekit.jobs WHERE id = %s FOR UPDATE", (delivery.message.id,))
+        assert driver.claim(["default"], limit=1, lease=1, recover=locked, wait=0.5) == []
+        assert clock.waits <= 15

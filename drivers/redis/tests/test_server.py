@@ -354,3 +354,14 @@ def test_an_old_server_is_told_so(info, too_old):
     server = Server.ask(lambda *words: text if words[0] == "INFO" else [])
     assert server.too_old is too_old
     assert (findings(server)[0].level == "error") is too_old
+
+
+def test_a_claim_that_takes_nothing_back_sleeps_beside_leases_that_ran_out(driver_of, native):
+    driver = driver_of()
+    driver.send([message()])
+    assert driver.claim(["default"], limit=1, lease=0.05)
+    time.sleep(0.1)
+    native.config_resetstat()
+    assert driver.claim(["default"], limit=1, lease=1, recover=False, wait=0.5) == []
+    calls = native.info("commandstats")["cmdstat_evalsha"]["calls"]
+    assert calls <= 5, "after an outage each idle worker would look without a pause for as long as a lease"

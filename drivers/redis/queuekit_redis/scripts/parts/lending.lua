@@ -208,10 +208,11 @@ local function unpaused(queues)
     return open
 end
 
--- Microseconds until time alone makes something due; -1 when nothing waits for time.
-local function next_change()
+-- Microseconds until time alone makes something due for this claim, to which ends of leases are nothing unless it takes back what
+-- ran out; -1 when nothing waits for time.
+local function next_change(recover)
     local due = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2]
-    local lease_end = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
+    local lease_end = recover and call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
     local first = math.min(tonumber(due or 'inf') or math.huge, tonumber(lease_end or 'inf') or math.huge)
     return first == math.huge and -1 or math.max(0, first - NOW)
 end
@@ -233,7 +234,7 @@ local function claim(wanted)
     end
     write_lent()
     if #lent_values == 0 then
-        return { '0', '0', {}, {}, next_change(), digits(NOW) }
+        return { '0', '0', {}, {}, next_change(wanted[5]), digits(NOW) }
     end
     local due = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2]
     if due and tonumber(due) - NOW <= SOON then
