@@ -647,16 +647,62 @@ class PostgresDriver:
 
     def outbox(self, *, limit: int, again_after: float, recover: bool = True) -> list[Message]:
         """Return what must be published; see the contract."""
+        if not self._read(lambda work: pairing.outbox_waits(work, recover=recover), "looking at the outbox"):
+            return []
         return self._write(lambda work: pairing.outbox(work, limit, again_after, recover=recover), "reading the outbox")
 
     def lend(
         self, ids: Sequence[str], *, lease: float, free: int | None = None, recover: bool = True
     ) -> list[Delivery | State | None]:
         """Lend jobs by id; see the contract."""
-        places = len(ids) if free is None else free
-        lent = self._write(
-            lambda work: pairing.lend(work, uuids(ids), lease, places=places, recover=recover), "lending by id"
-        )
+        known = uuids(ids)
+        rows = self._read(lambda work: pairing.lend_plain(work, known, lease).fetchall(), "lending by id")
+        return self._lend_rest(ids, known, pairing.lent(rows), lease, free, recover=recover)
+
+    def settle_and_lend(
+        self,
+        outcomes: Sequence[Outcome],
+        ids: Sequence[str],
+        *,
+        lease: float,
+        free: int | None = None,
+        recover: bool = True,
+    ) -> tuple[list[Settlement], list[Delivery | State | None]]:
+        """Settle, and lend by id; plain outcomes and plain jobs travel in one round trip. See the contract."""
+        plain = settling.plain_ones(outcomes)
+        if len(plain) < len(outcomes) or not plain:
+            return self.settle(outcomes), self.lend(ids, lease=lease, free=free, recover=recover)
+        answers: list[Settlement | None] = [None] * len(outcomes)
+        name, values = settling.complete_parameters(plain)
+        known = uuids(ids)
+
+        def both(work: Work) -> tuple[list[Any], list[Any]]:
+            with pipelined(work.connection):
+                settled, lent = work.run(name, **values), pairing.lend_plain(work, known, lease)
+            return settled.fetchall(), lent.fetchall()
+
+        settled, lent = self._read(both, "settling and lending by id")
+        settling.applied(answers, plain, settled)
+        found = self._lend_rest(ids, known, pairing.lent(lent), lease, free, recover=recover)
+        return self._settle_rest(outcomes, answers), found
+
+    def _lend_rest(
+        self,
+        ids: Sequence[str],
+        known: Sequence[str],
+        lent: dict[str, Delivery | State],
+        lease: float,
+        free: int | None,
+        *,
+        recover: bool,
+    ) -> list[Delivery | State | None]:
+        """Lend by id what one statement did not, and return an answer for each id."""
+        rest = [id for id in dict.fromkeys(known) if id not in lent]
+        if rest:
+            places = len(ids) if free is None else free
+            lent |= self._write(
+                lambda work: pairing.lend(work, rest, lease, places=places, recover=recover), "lending by id"
+            )
         answers: list[Delivery | State | None] = []
         for id in ids:
             answers.append(lent.get(id))

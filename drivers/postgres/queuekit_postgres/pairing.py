@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from queuekit.contract import Delivery, Message, Receipt, State
 from queuekit_postgres import lending, sending
-from queuekit_postgres.records import message_of, options_of
-from queuekit_postgres.work import Work
+from queuekit_postgres.records import delivery_of, is_plain, message_of, options_of
+from queuekit_postgres.work import Work, listed
+
+PLAIN, FULL, UNIQUE = range(3)
+"""Messages that go in bulk, in one round trip, and one by one."""
 
 
 def admit(work: Work, messages: Sequence[Message], publish_within: float) -> list[Receipt]:
-    """Store messages that their sender publishes; the outbox names them only if it did not."""
-    receipts = sending.send_unique(work, messages)
+    """Store messages that their sender publishes, in order; the outbox names them only if it did not."""
+    receipts: list[Receipt] = []
+    for kind, run in groupby(messages, _kind):
+        found = list(run)
+        if kind == PLAIN:
+            receipts += sending.admit_plain(work, found, publish_within)
+        else:
+            receipts += _admit_others(work, found, publish_within, unique=kind == UNIQUE)
+    return receipts
+
+
+def _kind(message: Message) -> int:
+    if message.unique is not None:
+        return UNIQUE
+    return PLAIN if is_plain(message) else FULL
+
+
+def _admit_others(work: Work, messages: Sequence[Message], publish_within: float, *, unique: bool) -> list[Receipt]:
+    """Store messages with options; those due now leave the line, which is the transport's business."""
+    receipts = (sending.send_unique if unique else sending.store_all)(work, messages)
     created = [receipt.id for receipt in receipts if receipt.created]
     keyed = [
         (m.id, m.key) for m, receipt in zip(messages, receipts, strict=True) if receipt.created and m.key is not None
@@ -23,6 +45,12 @@ def admit(work: Work, messages: Sequence[Message], publish_within: float) -> lis
     if created:
         work.run("set_aside", ids=created, wait=publish_within)
     return receipts
+
+
+def outbox_waits(work: Work, *, recover: bool) -> bool:
+    """Whether the outbox has anything to look for."""
+    floors = {"due_floor": work.known.due, "started_floor": work.known.started}
+    return bool(work.rows("outbox_waits", recover=recover, **floors)[0][0])
 
 
 def outbox(work: Work, limit: int, again_after: float, *, recover: bool) -> list[Message]:
@@ -35,6 +63,16 @@ def outbox(work: Work, limit: int, again_after: float, *, recover: bool) -> list
     if rows:
         work.run("set_aside", ids=[row[0] for row in rows], wait=again_after)
     return [message_of(*row) for row in rows]
+
+
+def lend_plain(work: Work, ids: Sequence[str], lease: float) -> Any:
+    """Lend those of these jobs that need no questions; the cursor returned has what `lent` reads."""
+    return work.run("lend_plain", ids=listed(ids), lease=lease)
+
+
+def lent(rows: Sequence[tuple[Any, ...]]) -> dict[str, Delivery | State]:
+    """Return the deliveries by id."""
+    return {row[2]: delivery_of(row) for row in rows}
 
 
 def lend(work: Work, ids: Sequence[str], lease: float, *, places: int, recover: bool) -> dict[str, Delivery | State]:

@@ -77,14 +77,13 @@ def send_many(work: Work, messages: Sequence[Message]) -> None:
     _drop_known(work, fresh)
 
 
-def _drop_known(work: Work, fresh: dict[str, Message]) -> None:
-    """Take out again what has the id of a finished job."""
+def _drop_known(work: Work, fresh: Iterable[str]) -> Any:
+    """Take out again what has the id of a finished job; the cursor returned has their ids."""
     ids = sorted(fresh)
     narrow = ids[0][14] == ids[-1][14] == "7" and _millisecond(ids[-1]) - _millisecond(ids[0]) <= NARROW
     if narrow:
-        work.run("drop_known_between", first=ids[0], last=ids[-1], ids=listed(ids))
-    else:
-        work.run("drop_known", ids=listed(ids))
+        return work.run("drop_known_between", first=ids[0], last=ids[-1], ids=listed(ids))
+    return work.run("drop_known", ids=listed(ids))
 
 
 def _millisecond(id: str) -> int:
@@ -95,6 +94,39 @@ def _millisecond(id: str) -> int:
 def store(work: Work, message: Message) -> bool:
     """Store one message; False when its id is known."""
     return bool(work.rows("insert_full", **row_of(message))[0][0])
+
+
+def admit_plain(work: Work, messages: Sequence[Message], wait: float) -> list[Receipt]:
+    """Store plain messages that a transport carries, in one go; each id counts once."""
+    with pipelined(work.connection):
+        stored = work.run(
+            "admit",
+            ids=listed([message.id for message in messages]),
+            queues=[message.queue for message in messages],
+            types=[message.type for message in messages],
+            bodies=[bytes_of(message.body) for message in messages],
+            wait=wait,
+        )
+        dropped = _drop_known(work, {message.id for message in messages})
+    fresh = {row[0] for row in stored.fetchall()}.difference(row[0] for row in dropped.fetchall())
+    return [Receipt(message.id, created=_taken(fresh, message.id)) for message in messages]
+
+
+def _taken(fresh: set[str], id: str) -> bool:
+    if id not in fresh:
+        return False
+    fresh.remove(id)
+    return True
+
+
+def store_all(work: Work, messages: Sequence[Message]) -> list[Receipt]:
+    """Store messages one after the other, in one round trip; none has a unique scope."""
+    with pipelined(work.connection):
+        cursors = [work.run("insert_full", **row_of(message)) for message in messages]
+    return [
+        Receipt(message.id, created=bool(cursor.fetchall()[0][0]))
+        for message, cursor in zip(messages, cursors, strict=True)
+    ]
 
 
 # ------------------------------------------------------------------------------------------------ unique messages

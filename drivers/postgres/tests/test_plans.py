@@ -13,6 +13,7 @@ from queuekit.contract import (
     Again,
     Concurrency,
     Dead,
+    Delivery,
     Done,
     Message,
     Progress,
@@ -35,6 +36,8 @@ NEVER = {
     "notify",
     "paused",
     "lock_names",
+    "outbox",
+    "outbox_waits",
 }
 """Statements that read little, or that may read much."""
 FEW = {"jobs_recovered", "jobs_returned", "jobs_rate", "jobs_cancel"}
@@ -90,6 +93,13 @@ def exercise(driver: PostgresDriver) -> None:
     driver.purge("other")
     driver.get([lent[0].message.id])
     driver._next_change(recover=True)
+    carried = [message() for _ in range(MANY)]
+    driver.admit(carried, publish_within=10)
+    driver.published([m.id for m in carried[:200]], ages=[0.0] * 200, publish_within=10, again_after=900)
+    lent = [found for found in driver.lend([m.id for m in carried[:500]], lease=60) if isinstance(found, Delivery)]
+    driver.settle_and_lend([Done(delivery) for delivery in lent], [m.id for m in carried[400:900]], lease=60)
+    driver.send([message()])
+    driver.outbox(limit=500, again_after=10)
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

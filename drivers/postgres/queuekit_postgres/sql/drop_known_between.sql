@@ -4,4 +4,4 @@ DELETE FROM {schema}.jobs AS j WHERE j.ns = %(ns)s AND j.id = ANY(ARRAY(
     SELECT near.id
     FROM (SELECT h.id FROM {schema}.history AS h WHERE h.ns = %(ns)s AND h.id BETWEEN %(first)s::uuid AND %(last)s::uuid OFFSET 0) AS near
     WHERE near.id = ANY(%(ids)s::uuid[])
-))
+)) RETURNING j.id::text
