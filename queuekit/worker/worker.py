@@ -251,7 +251,14 @@ class Worker:
         except DriverUnavailable as error:
             self._unavailable(error)
         else:
-            self._wakeup.wait(self._demand.patience(len(found), limit))
+            self._let_start(self._demand.patience(len(found), limit))
+
+    def _let_start(self, patience: float) -> None:
+        """Leave the interpreter to the threads for a moment, until one has finished; that the claim was woken says nothing of that."""
+        if patience:
+            self._wakeup.clear()
+            if not (self._finished or self._stopping):
+                self._wakeup.wait(patience)
 
     def _limit(self, *, settling: int) -> int:
         limit = self._demand.limit(len(self._held) - settling, self._unstarted())

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -168,3 +169,34 @@ def test_a_refused_connection_leaves_the_job_to_the_worker(tmp_path: Any) -> Non
 
         queue.start_workers(1)
         assert wrong.dispatch().result(20) == "settled as usual"
+
+
+def test_a_job_that_woke_its_claim_is_settled_by_the_next_one(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pump waits for a quick handler although the driver has just raised its flag: else it keeps the interpreter from it."""
+    driver: Any = queue.driver
+    seen: list[str] = []
+    claim, exchange = driver.claim, driver.exchange
+
+    def claiming(*arguments: Any, **options: Any) -> Any:
+        seen.append("claim")
+        found = claim(*arguments, **options)
+        if found:
+            options[
+                "wakeup"
+            ].set()  # as a driver does whose thread hears of a job; memory's own may have been too early
+            seen.append("lent")
+        return found
+
+    def exchanging(*arguments: Any, **options: Any) -> Any:
+        seen.append("exchange")
+        return exchange(*arguments, **options)
+
+    monkeypatch.setattr(driver, "claim", claiming)
+    monkeypatch.setattr(driver, "exchange", exchanging)
+    queue.register("t", lambda: None)
+    queue.start_workers(1)
+    for _ in range(20):
+        queue.dispatch(Job("t")).wait(10)
+        time.sleep(0.005)
+    after = [second for first, second in pairwise(seen) if first == "lent"][5:]
+    assert after.count("exchange") > len(after) / 2, "claims went between a job and its settlement"
