@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from queuekit.contract import Clock, Delivery, DriverUnavailable, Wakeup
+from queuekit.contract import Clock, Delivery, DriverError, DriverUnavailable, Wakeup
 from queuekit_rabbitmq.consumer import Consumer, Held
 from queuekit_rabbitmq.links import Lending, Links
 from queuekit_rabbitmq.messages import attempts_of, generation_of, message_of
@@ -15,6 +16,7 @@ from queuekit_rabbitmq.topology import NORMAL
 
 __all__ = ["PUSH_WINDOW", "Lender"]
 
+_log = logging.getLogger("queuekit.rabbitmq")
 PUSH_WINDOW = 16
 """Messages beyond a claim's limit that the broker may push: each lane in use gets its whole share, rounded up."""
 LOOK = 3.0
@@ -58,7 +60,7 @@ class Lender:
             wish = Wish(limit, recovered, fetched=recovered, ahead=consumer.lent)
             found = self._wait(lending, lanes, wish, wait, wakeup or Wakeup())
         elif not found or len(found) < recovered:
-            self._fetch(consumer, lanes, found, limit, recovered)
+            self._add_fetched(consumer, lanes, found, limit, recovered)
             found = found or consumer.take(lanes, limit=limit, recovered=recovered)
         if found:
             self._turn = found[-1].queue
@@ -90,6 +92,17 @@ class Lender:
         names = self._links.names
         lanes = [(queue, names.lane(queue, lane)) for queue in queues for lane in publishing.broker.lanes(queue)]
         return lending.consumer.take(self._in_turn(lanes), limit=limit, recovered=limit)
+
+    def _add_fetched(
+        self, consumer: Consumer, lanes: Sequence[tuple[str, str]], found: list[Held], limit: int, recovered: int
+    ) -> None:
+        """Fetch more; what was taken before is lent whatever comes of that, unless it is lost."""
+        try:
+            self._fetch(consumer, lanes, found, limit, recovered)
+        except DriverError as error:
+            if not found or not consumer.session.alive:
+                raise
+            _log.info("a further part of a claim failed (%s); the first is lent", error)
 
     def _fetch(
         self, consumer: Consumer, lanes: Sequence[tuple[str, str]], found: list[Held], limit: int, recovered: int

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from queuekit.contract import DriverError, Patience, QueueClosed
+from queuekit.contract import DriverError, DriverUnavailable, Patience, QueueClosed
 from queuekit_rabbitmq.broker import Broker
 from queuekit_rabbitmq.consumer import Consumer, Held
 from queuekit_rabbitmq.messages import attempts_of, generation_of, message_of, properties_of
@@ -160,7 +160,9 @@ class Links:
             assert publishing is not None
             parcels = [_returned(publishing.broker, held) for held in found]
             batch = publishing.publisher.publish(parcels)
-            if batch.wait(ANSWER) and len(batch.accepted) == len(parcels):
+            if not batch.wait(ANSWER):  # what left later would be a job besides the one that goes back with the connection
+                publishing.publisher.withdraw(batch, DriverUnavailable("the broker takes no messages"))
+            if len(batch.accepted) == len(parcels):
                 lending.consumer.acknowledge(found, timeout=ANSWER)
                 return
         except DriverError:

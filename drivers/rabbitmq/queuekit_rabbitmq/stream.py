@@ -91,6 +91,8 @@ class Stream(pika.SelectConnection):  # type: ignore[misc,unused-ignore]  # pika
             return
         if self._frame_buffer:  # what pika has not understood yet, from before the short cut
             self._rest, self._frame_buffer = self._frame_buffer + self._rest, b""
+            self.bytes_received += len(self._rest)
+        self.bytes_received += len(data_in)  # a part of a large body, too, is a sign of life: pika's heartbeat goes by this
         data = self._rest + data_in if self._rest else data_in
         self._rest = b""
         position = self._read(data)
@@ -111,16 +113,15 @@ class Stream(pika.SelectConnection):  # type: ignore[misc,unused-ignore]  # pika
                 if method == DELIVER and (taken := self._deliver(data, position + 11, after)) is not None:
                     if not taken:
                         return position
-                    self.bytes_received += taken - position
                     position = taken
                     continue
                 if method == ACK and self._on_confirm is not None:
                     tag, multiple = _delivery(data, position + 11)
-                    self.bytes_received += after - position
                     position = after
                     self._on_confirm(tag, bool(multiple))
                     continue
             self._hand_over()
+            self.bytes_received -= after - position  # pika counts it itself
             super()._on_data_available(data[position:after])
             position = after
         return position

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from queuekit import Job, Queue
-from queuekit.contract import Again, Dead, Delivery, Done, DriverRejected, Failure, Message, Released
+from queuekit.contract import Again, Dead, Delivery, Done, DriverRejected, DriverUnavailable, Failure, Message, Released
 from queuekit.drivers import connect
 from queuekit.ids import new_id
 from queuekit_integration.harness import wait_until
@@ -47,6 +47,22 @@ def test_the_dead_are_replayed_under_their_id_in_the_next_generation_with_fresh_
     assert driver.count(["default"])[0].failed == 0
     driver.settle([Again(again[0])])
     assert (claim(driver)[0].attempt, driver.count(["default"])[0].running) == (2, 2)
+
+
+def test_a_replay_that_fails_leaves_the_dead_to_the_next_one(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = make()
+    driver.send([message()])
+    [delivery] = claim(driver)
+    driver.settle([Dead(delivery, "error")])
+
+    def publish(*_: object, **__: object) -> None:
+        raise DriverUnavailable("an alarm")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver._sender, "publish", publish)
+        with pytest.raises(DriverUnavailable, match="an alarm"):
+            driver.replay("default")
+    wait_until(lambda: driver.replay("default") == [delivery.message.id], "the dead job to be replayed", seconds=5)
 
 
 def test_a_dead_job_says_why_in_its_headers(make: Make, node: ProcessServer, namespace: str) -> None:

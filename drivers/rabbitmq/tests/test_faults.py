@@ -364,3 +364,37 @@ def test_a_session_closed_while_it_connects_leaves_no_socket_and_no_thread(make:
         thread.join(10)
     names = [thread.name for thread in threading.enumerate() if thread.name.startswith("queuekit-amqp")]
     wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("queuekit-amqp")], f"{names} to end")
+
+
+def test_what_was_taken_is_lent_though_more_cannot_be_fetched(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the broker thinks that we hold it, and nobody does, until `consumer_timeout` ends the whole channel."""
+    driver = make()
+    assert driver.claim(["default"], limit=2, lease=5, wait=0.1) == []
+    driver.send([message()])
+    consumer = driver._links.lending().consumer
+    wait_until(lambda: consumer._outstanding, "the broker to push it")
+
+    def fetch(*_: Any, **__: Any) -> list[Any]:
+        raise DriverUnavailable("the broker is slow")
+
+    monkeypatch.setattr(consumer, "fetch", fetch)
+    assert len(driver.claim(["default", "other"], limit=2, lease=5)) == 1
+
+
+def test_what_is_given_back_behind_an_alarm_is_not_sent_as_well_when_the_alarm_is_over(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes back with its connection then; a successor that left later would be a second job."""
+    monkeypatch.setattr("queuekit_rabbitmq.links.ANSWER", 0.3)
+    driver, other = make(), make()
+    assert driver.claim(["default"], limit=2, lease=5, wait=0.1) == []
+    publishing, lending = driver._links.publishing(), driver._links.lending()
+    publishing.broker.back("default")
+    publishing.session.blocked = "an alarm"
+    other.send([message()])
+    wait_until(lambda: not lending.session.alive, "what nobody claims to go back with the connection")
+    publishing.session.call(publishing.session._on_unblocked)
+    publishing.session.ask(lambda answer: answer.set_result(None), doing="waiting", timeout=5)
+    driver.send([message(body="later")])
+    found = [d.message.id for _ in range(6) for d in other.claim(["default"], limit=1, lease=5, wait=0.3)]
+    assert len(found) == len(set(found)) == 2
