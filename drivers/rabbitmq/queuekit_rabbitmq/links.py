@@ -160,7 +160,7 @@ class Links:
             assert publishing is not None
             parcels = [_returned(publishing.broker, held) for held in found]
             batch = publishing.publisher.publish(parcels)
-            if not batch.wait(ANSWER):  # what left later would be a job besides the one that goes back with the connection
+            if not batch.wait(ANSWER):  # what left later would be a second job: the first goes back with the connection
                 publishing.publisher.withdraw(batch, DriverUnavailable("the broker takes no messages"))
             if len(batch.accepted) == len(parcels):
                 lending.consumer.acknowledge(found, timeout=ANSWER)
