@@ -37,9 +37,7 @@ def replay(links: Links, sender: Sender, queue: str, *, limit: int) -> list[str]
     return [message.id for message in messages]
 
 
-def _send_anew(
-    publishing: Publishing, sender: Sender, messages: Sequence[Message], dead: Sequence[Held]
-) -> list[int]:
+def _send_anew(publishing: Publishing, sender: Sender, messages: Sequence[Message], dead: Sequence[Held]) -> list[int]:
     """Publish the successors of dead jobs; return which were accepted."""
     parcels = [
         (

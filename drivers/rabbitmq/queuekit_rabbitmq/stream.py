@@ -92,7 +92,9 @@ class Stream(pika.SelectConnection):  # type: ignore[misc,unused-ignore]  # pika
         if self._frame_buffer:  # what pika has not understood yet, from before the short cut
             self._rest, self._frame_buffer = self._frame_buffer + self._rest, b""
             self.bytes_received += len(self._rest)
-        self.bytes_received += len(data_in)  # a part of a large body, too, is a sign of life: pika's heartbeat goes by this
+        self.bytes_received += len(
+            data_in
+        )  # a part of a large body, too, is a sign of life: pika's heartbeat goes by this
         data = self._rest + data_in if self._rest else data_in
         self._rest = b""
         position = self._read(data)
