@@ -264,7 +264,7 @@ class Lending:
                 WaitTimeSeconds=seconds,
                 VisibilityTimeout=visible,
                 MessageAttributeNames=[ATTRIBUTE],
-                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+                MessageSystemAttributeNames=["ApproximateReceiveCount", "ApproximateFirstReceiveTimestamp"],
             )
         except RequestError as error:
             self._queues.forget(queue)

@@ -31,6 +31,8 @@ class Lent(msgspec.Struct, kw_only=True):
     """When no extension helps any more."""
     count: int
     """How often the service has handed the message out."""
+    hidden: int
+    """How many of those times it was not due yet, and hidden until it was: FIFO has no delay of a message."""
     arrived: float
     settled: bool = False
     sent: bool = False
@@ -40,17 +42,19 @@ class Lent(msgspec.Struct, kw_only=True):
     @property
     def attempt(self) -> int:
         """Hand-outs of this job so far, over all its messages."""
-        return self.label.base + self.count
+        return self.label.base + self.count - self.hidden
 
     @property
     def recovered(self) -> bool:
         """Whether an earlier lease ran out, or a retry waited in place: the service counts both alike."""
-        return self.label.recovered or self.count > 1
+        return self.label.recovered or self.count - self.hidden > 1
 
 
 def lent_of(received: dict[str, Any], queue: str, *, began: float, ends: float, now: float) -> Lent:
     """Read a message that was asked for when it `began`, arrived `now`, and is leased until it `ends`."""
     label = read_label(received)
+    attributes = received.get("Attributes", {})
+    count = int(attributes.get("ApproximateReceiveCount", "1"))
     return Lent(
         queue=queue,
         handle=received["ReceiptHandle"],
@@ -58,10 +62,17 @@ def lent_of(received: dict[str, Any], queue: str, *, began: float, ends: float, 
         body=received["Body"],
         ends=ends,
         last=began + LONGEST_LEASE - MARGIN,
-        count=int(received.get("Attributes", {}).get("ApproximateReceiveCount", "1")),
+        count=count,
+        hidden=_hidden(label, count, attributes),
         arrived=now,
         message=message_of(received, label, queue),
     )
+
+
+def _hidden(label: Label, count: int, attributes: dict[str, str]) -> int:
+    """Return how often a message was received before it was due: its first receipt was early, or none was."""
+    first = int(attributes.get("ApproximateFirstReceiveTimestamp", "0")) / 1000
+    return int(label.due is not None and count > 1 and first < label.due)
 
 
 class Tokens:

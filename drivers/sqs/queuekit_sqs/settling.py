@@ -138,8 +138,6 @@ class Settling:
         step.sends.append(self._successor(outcome, step.lent, base=step.lent.attempt - 1))
 
     def _successor(self, outcome: Again | Released, lent: Lent, *, base: int) -> Parcel:
-        if self._settings.fifo and outcome.delay:
-            base -= 1  # it is handed out once before it is due, only to be hidden: FIFO has no delay of a message
         label = msgspec.structs.replace(
             lent.label,
             base=base,

@@ -1,5 +1,6 @@
 """FIFO queues: order among the jobs of one key, whatever becomes of them; and ids that count once."""
 
+import msgspec
 import pytest
 
 from queuekit import AmbiguousDispatch, Backoff, Job, JobContext, Queue
@@ -162,3 +163,19 @@ def test_each_key_runs_in_order_one_at_a_time_also_through_failures(fifo):
     with queue.worker(concurrency=6):
         wait_until(lambda: sum(map(len, seen.values())) == 24, "all jobs to run", seconds=40)
     assert seen == {key: list(range(8)) for key in keys}
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["polled before it is due", "polled after it"])
+def test_a_wait_uses_no_attempt_however_soon_its_successor_is_received(fifo, late):
+    driver = fifo.driver()
+    driver.send([fifo.message("1")])
+    for _ in range(3):
+        delivery = fifo.claim_one(driver, lease=30)
+        assert delivery.attempt == 1
+        changed = msgspec.structs.replace(delivery.message, body=delivery.message.body + "!")
+        driver.settle([Released(delivery, delay=0.3, successor=changed)])
+        if late:
+            fifo.advance(0.5)
+        else:
+            assert driver.claim(["default"], limit=1, lease=30) == []
+            fifo.advance(1.2)
