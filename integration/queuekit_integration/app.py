@@ -19,6 +19,7 @@ from queuekit import Backoff, Event, Job, JobContext, Queue
 from queuekit.drivers import connect
 from queuekit_integration.faults import ShiftedClock
 from queuekit_integration.history import Recorder, Watcher, lease_in_time
+from queuekit_integration.told import Told
 
 SETTINGS: dict[str, Any] = json.loads(os.environ["QUEUEKIT_APP"])
 FOLDER = Path(os.environ["QUEUEKIT_HISTORY"])
@@ -34,6 +35,8 @@ queue = Queue(
 )
 recorder = Recorder(FOLDER, SETTINGS["name"])
 queue.observe(Watcher(recorder, lease=lease_in_time(queue.driver.limits, SETTINGS.get("lease", 1.0))))
+if not queue.supports("browse"):
+    queue.observe(Told(FOLDER, SETTINGS["name"]))
 
 
 def die_on(event: Event) -> None:

@@ -35,6 +35,7 @@ from queuekit_integration.keyspace import Keyspace
 from queuekit_integration.load import Load
 from queuekit_integration.servers import CannotCauseError, Fault, Server
 from queuekit_integration.sessions import Sessions
+from queuekit_integration.told import Ending, Told, ending_of, last_told
 
 __all__ = ["Harness", "WorkerProcess", "logged", "wait_until"]
 
@@ -137,6 +138,7 @@ class Harness:
     _workers: list[WorkerProcess] = field(default_factory=list)
     _proxies: list[Proxy] = field(default_factory=list)
     _recorder: Recorder | None = None
+    _told: Told | None = None
 
     # -------------------------------------------------------------------------------- what a driver's author writes
 
@@ -335,6 +337,9 @@ class Harness:
         driver = self.build(virtual=virtual, through=through)
         queue = Queue(driver, clock=self.clock if virtual else None, namespace=self.namespace, **options)
         self._queues.append(queue)
+        if not queue.supports("browse"):
+            self._told = self._told or Told(self.folder, "scenario")
+            queue.observe(self._told)
         return queue
 
     @contextlib.contextmanager
@@ -454,6 +459,39 @@ class Harness:
             raise
         self.judge(queue, plan)
 
+    def brief(self, seconds: float) -> float:
+        """Return how long a retry waits whose wait the scenario is not about: so long, or not at all where time really passes."""
+        return seconds if self.virtual else 0.0
+
+    @property
+    def lookup(self) -> bool:
+        """Whether jobs can be looked up: records and results are then asserted too, beside what workers told."""
+        return all(queue.supports("browse") for queue in self._queues)
+
+    def standing(self, handle: JobHandle[Any]) -> Ending:
+        """Return where a job stands now: looked up where that can be done, else by the last outcome that was accepted of it."""
+        if self.lookup:
+            return ending_of(handle.info())
+        return last_told(self.folder, handle.id) or Ending("pending")
+
+    def ended(self, handle: JobHandle[Any], *, seconds: float = DEADLINE) -> Ending:
+        """Block until a job has ended; return how. Looked up where that can be done, else as its worker told it."""
+        if self.lookup:
+            return ending_of(handle.wait(seconds))
+
+        def told() -> Ending | None:
+            standing = self.standing(handle)
+            return standing if standing.ended else None
+
+        return wait_until(told, f"job {handle.id} to end", seconds=seconds)  # type: ignore[no-any-return]
+
+    def returned(self, handle: JobHandle[Any], result: Any, *, seconds: float = DEADLINE) -> None:
+        """Block until a job has ended; assert that it completed and, where results are kept, that this is its own."""
+        ending = self.ended(handle, seconds=seconds)
+        assert ending.state == "completed", f"job {handle.id} ended as {ending}"
+        if self.lookup:
+            assert handle.result(1) == result
+
     def all_done(self, queue: Queue, handles: Iterable[JobHandle[Any]]) -> None:
         """Block until these jobs are completed; where jobs cannot be looked up, until nothing is left to run."""
         if not queue.supports("browse"):
@@ -527,6 +565,8 @@ class Harness:
             driver.close()
         for proxy in self._proxies:
             proxy.close()
+        if self._told is not None:
+            self._told.close()
 
 
 def _unfinished(queue: Queue) -> int:
