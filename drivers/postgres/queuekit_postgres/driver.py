@@ -235,8 +235,8 @@ class PostgresDriver:
     def send_fresh(self, message: Message, *, patience: Patience | None = None) -> None:
         """Store a message with an id of its own; see the contract.
 
-        A request that reaches the table within `FRESH` seconds does not look into the history. So nobody hears sooner than that
-        that its answer was lost. A pooler may change the server, and its clock, behind a connection: there it is looked for.
+        A request that reaches the table within `FRESH` seconds, or the caller's patience, does not look into the history. So nobody
+        hears sooner than that that its answer was lost. A pooler may change the server, and its clock, behind a connection: there it is looked for.
         """
         if self._pgbouncer or not is_plain(message):
             self.send([message], patience=patience)
@@ -245,7 +245,7 @@ class PostgresDriver:
 
         def store(work: Work) -> None:
             nonlocal late
-            late = time.monotonic() + FRESH
+            late = min(time.monotonic() + FRESH, work.connection.end or math.inf)
             until = work.connection.server_time_at(late)
             sending.send_fresh(work, message, self._channel, unknown_until=until)
 
