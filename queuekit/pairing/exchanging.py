@@ -90,5 +90,6 @@ class Exchanging(Paired):
 
     def _await(self, queues: Sequence[str], limit: int, places: int, *, wait: float, wakeup: Wakeup) -> list[Delivery]:
         """Return the tickets that arrive; as many jobs as lie in wait here may have theirs on the way meanwhile."""
+        self._reach.now()
         most = min(limit, self._transport.limits.batch)
         return self._take(queues, limit=most, ahead=max(0, limit - places), wait=wait, wakeup=wakeup)

@@ -56,6 +56,7 @@ from queuekit.contract import (
     WorkerInfo,
 )
 from queuekit.pairing.acknowledging import Acknowledging
+from queuekit.pairing.reach import Reach
 from queuekit.pairing.relay import INTERVAL, WITHIN, Relay
 from queuekit.pairing.tickets import foreign, is_ticket
 
@@ -81,7 +82,8 @@ class Paired:
         self._transport = transport
         self._store = store
         self._clock = clock
-        self._relay = Relay(transport, store, clock=clock, interval=interval, within=within)
+        self._reach = Reach(transport)
+        self._relay = Relay(transport, store, clock=clock, interval=interval, within=within, before=self._reach.now)
         self._acknowledging = Acknowledging(transport)
         self._within = within
         self.limits = merged(transport.limits, store.limits, interval)
@@ -89,9 +91,9 @@ class Paired:
     # ------------------------------------------------------------------------------------------------------- life
 
     def open(self) -> None:
-        """Open both; see the contract."""
+        """Open both; see the contract. While the transport is away, the store accepts jobs, and claims raise `DriverUnavailable`."""
         self._store.open()
-        self._transport.open()
+        self._reach.open()
 
     def close(self) -> None:
         """Close both, the transport first; idempotent."""
@@ -103,9 +105,9 @@ class Paired:
             self._store.close()
 
     def prepare(self, queues: Sequence[str]) -> None:
-        """Make the queues exist on both sides."""
+        """Make the queues exist on both sides, on the transport as soon as it answers."""
         self._store.prepare(queues)
-        self._transport.prepare(queues)
+        self._reach.prepare(queues)
 
     # ------------------------------------------------------------------------------------------------------ verbs
 
@@ -172,6 +174,7 @@ class Paired:
         return found
 
     def _carry(self, queues: Sequence[str], limit: int, *, wait: float, wakeup: Wakeup | None) -> list[Delivery]:
+        self._reach.now()
         most = min(limit, self._transport.limits.batch)
         return self._transport.claim(queues, limit=most, lease=CARRY, wait=wait, wakeup=wakeup)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from queuekit.contract import (
@@ -13,6 +13,7 @@ from queuekit.contract import (
     DispatchTimeout,
     Driver,
     DriverError,
+    DriverUnavailable,
     Message,
     PartialSend,
     Patience,
@@ -35,6 +36,8 @@ underneath) delays it by that much; a long backlog costs one more small message 
 BATCH = 500
 IDLE = 1.0
 """Seconds without a waiting claim after which the sweeping thread ends."""
+QUIET = 1.0
+"""Seconds for which nothing is published after the transport did not answer: whoever dispatches is not held up anew each time."""
 NOTED = 200
 """The most published jobs that are not noted as such yet; a crash publishes these once more."""
 
@@ -46,13 +49,24 @@ class Relay:
     """
 
     def __init__(
-        self, transport: Driver, store: Store, *, clock: Clock, interval: float = INTERVAL, within: float = WITHIN
+        self,
+        transport: Driver,
+        store: Store,
+        *,
+        clock: Clock,
+        interval: float = INTERVAL,
+        within: float = WITHIN,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
         self._transport = transport
         self._store = store
         self._clock = clock
         self._interval = interval
         self._within = within
+        self._before = before
+        """What is to be done before the transport is used."""
+        self._quiet_until = 0.0
+        """The moment before which nothing is published, because the transport did not answer."""
         self._lock = threading.Lock()
         self._published: list[tuple[str, float]] = []
         """What is to be noted: a job, and when its publication began."""
@@ -71,12 +85,16 @@ class Relay:
     def publish(self, messages: Sequence[Message], *, patience: Patience | None = None) -> bool:
         """Hand jobs that the store has accepted to the transport; whatever fails here, the outbox names them again.
 
-        Blocks for the transport's time limit at most. Returns whether all are on the transport.
+        Blocks for the transport's time limit at most, and not at all for a moment after it did not answer. Returns whether all are
+        on the transport.
         """
+        if self._quiet:
+            return False
         limits = self._transport.limits
         for piece in chunks([ticket(message, priorities=limits.priorities) for message in messages], limits.batch):
             began = self._clock.monotonic()
             try:
+                self._before()
                 self._transport.send(piece, patience=patience)
             except PartialSend as error:
                 self._remember(error.accepted, began)
@@ -98,8 +116,14 @@ class Relay:
         with self._lock:
             self._published.extend((id, began) for id in ids)
 
+    @property
+    def _quiet(self) -> bool:
+        return self._clock.monotonic() < self._quiet_until
+
     def _failed(self, error: Exception) -> None:
         """Say once that publishing fails; the jobs are stored, so nothing is lost by it."""
+        if isinstance(error, DriverUnavailable):
+            self._quiet_until = self._clock.monotonic() + QUIET
         if not self._failing:
             _log.warning("publishing fails, accepted jobs wait in the store until the transport answers: %s", error)
         self._failing = True
@@ -132,6 +156,8 @@ class Relay:
         Raises `DriverUnavailable` when the store does not answer.
         """
         self._note(at_least=1)
+        if self._quiet:
+            return
         due = self._store.outbox(limit=BATCH, again_after=self._within, recover=recover)
         if due and self.publish(due) and len(due) == BATCH:
             self.soon()

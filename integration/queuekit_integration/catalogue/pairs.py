@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import pytest
+
 from queuekit import Job
 from queuekit.clock import SystemClock
-from queuekit.contract import DispatchTimeout, Done, DriverUnavailable, Message
+from queuekit.contract import DispatchTimeout, Done, DriverRejected, DriverUnavailable, Message
 from queuekit.ids import new_id
 from queuekit.pairing import Paired
 from queuekit.pairing.build import kind_for
@@ -328,3 +330,39 @@ def scenario_pair_04_outbox_in_the_callers_transaction(h: Harness) -> None:
     wait_until(lambda: ran, "the committed job to run")
     queue.drain(20)
     assert ran == ["once"]
+
+
+@scenario("PAIR-06", suite="contract", needs=("pair",), timing=True)
+def scenario_pair_06_open_while_the_transport_is_away(h: Harness) -> None:
+    """Open a pair while its transport does not answer: jobs are accepted, claims say why they fail, and all runs when it is back."""
+    parts = h.parts()
+    assert parts is not None
+    transport, store = parts
+    away: Any = Side(transport)
+    error: Exception = DriverRejected("wrong credentials")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    verbs = ("open", "prepare", "send", "claim")
+    for verb in verbs:
+        setattr(away, verb, fail)
+    pair = Paired(away, cast("Any", store), clock=SystemClock(), interval=0.0, within=WITHIN)
+    with pytest.raises(DriverRejected):
+        pair.open()
+    error = DriverUnavailable("injected")
+    pair.open()
+    pair.prepare(["default"])
+    message = h.message("accepted")
+    pair.send([message])
+    [record] = pair.get([message.id])
+    assert record is not None
+    assert record.state == "pending"
+    with pytest.raises(DriverUnavailable):
+        pair.claim(["default"], limit=1, lease=10, wait=0.2)
+    for verb in verbs:
+        delattr(away, verb)
+    [delivery] = wait_until(lambda: pair.claim(["default"], limit=1, lease=10, wait=0.2), "the job to be published")
+    assert delivery.message.id == message.id
+    assert pair.settle([Done(delivery)]) == ["applied"]
+    pair.close()
