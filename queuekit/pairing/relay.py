@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from queuekit.contract import (
+    AmbiguousSend,
     Clock,
     DispatchCancelled,
     DispatchTimeout,
@@ -37,7 +38,8 @@ BATCH = 500
 IDLE = 1.0
 """Seconds without a waiting claim after which the sweeping thread ends."""
 QUIET = 1.0
-"""Seconds for which nothing is published after the transport did not answer: whoever dispatches is not held up anew each time."""
+"""The most seconds for which nothing is published after the transport did not answer: as long as it took to learn that, so whoever dispatches
+is not held up anew each time."""
 NOTED = 200
 """The most published jobs that are not noted as such yet; a crash publishes these once more."""
 
@@ -105,6 +107,8 @@ class Relay:
                 DispatchTimeout,
                 DispatchCancelled,
             ) as error:  # the job is accepted, whoever gives up here
+                if isinstance(error, DriverUnavailable | AmbiguousSend):
+                    self._be_quiet(began)
                 self._failed(error)
                 return False
             self._remember([message.id for message in piece], began)
@@ -120,10 +124,12 @@ class Relay:
     def _quiet(self) -> bool:
         return self._clock.monotonic() < self._quiet_until
 
+    def _be_quiet(self, began: float) -> None:
+        now = self._clock.monotonic()
+        self._quiet_until = now + min(QUIET, now - began)
+
     def _failed(self, error: Exception) -> None:
         """Say once that publishing fails; the jobs are stored, so nothing is lost by it."""
-        if isinstance(error, DriverUnavailable):
-            self._quiet_until = self._clock.monotonic() + QUIET
         if not self._failing:
             _log.warning("publishing fails, accepted jobs wait in the store until the transport answers: %s", error)
         self._failing = True
