@@ -301,11 +301,11 @@ class Worker:
 
     def _exchange(self, attempts: list[Attempt], limit: int) -> list[Delivery]:
         """Settle what has finished and claim more, in one round trip where the driver can."""
-        if any(attempt.progress is not None for attempt in attempts):
-            self._keeper.send_progress()
         outcomes = [attempt.outcome for attempt in attempts if attempt.outcome is not None]
         deliveries: list[Delivery] = []
         try:
+            if any(attempt.progress is not None for attempt in attempts):
+                self._keeper.send_progress()
             if limit and "exchange" in self._queue.features:
                 settled, deliveries = self._driver.exchange(  # type: ignore[attr-defined]  # the feature was checked
                     outcomes,
@@ -318,7 +318,8 @@ class Worker:
             else:
                 settled = self._driver.settle(outcomes)
         except DriverError:
-            self._finished.extendleft(reversed(attempts))  # their leases are still renewed; they are settled later
+            self._finished.extendleft(reversed(attempts))  # they are settled later
+            self._keep_leases(attempts)
             raise
         self._held.difference_update(attempts)
         self.done += len(attempts)
@@ -326,6 +327,15 @@ class Worker:
         if self._runtime.listening:
             self._tell_settled(attempts, settled)
         return deliveries
+
+    def _keep_leases(self, attempts: list[Attempt]) -> None:
+        """Renew the leases of what could not be settled, here: the keeper renews what runs, and must not wait for locks on these."""
+        open_ = [attempt.delivery for attempt in attempts if attempt.outcome is not None and attempt.lease_end > 0]
+        try:
+            if open_:
+                self._driver.extend(open_, lease=self._lease)
+        except DriverError as error:
+            _log.debug("jobs that ended and are not settled cannot be renewed either: %s", error)
 
     def _tell_settled(self, attempts: list[Attempt], settled: list[Settlement]) -> None:
         answers = iter(settled)

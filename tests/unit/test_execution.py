@@ -12,7 +12,17 @@ from typing import Any
 
 import pytest
 
-from queuekit import Backoff, Cancel, ConfigurationError, Event, Job, JobContext, Queue, UnsupportedError
+from queuekit import (
+    Backoff,
+    Cancel,
+    ConfigurationError,
+    DriverUnavailable,
+    Event,
+    Job,
+    JobContext,
+    Queue,
+    UnsupportedError,
+)
 from queuekit.worker.verdict import Stopped
 
 
@@ -200,3 +210,62 @@ def test_a_job_that_woke_its_claim_is_settled_by_the_next_one(queue: Queue, monk
         time.sleep(0.005)
     after = [second for first, second in pairwise(seen) if first == "lent"][5:]
     assert after.count("exchange") > len(after) / 2, "claims went between a job and its settlement"
+
+
+def test_a_job_whose_last_progress_cannot_be_sent_is_settled_all_the_same(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker settles it when the backend answers again; it would run once more otherwise, and the worker never stop."""
+    ran: list[int] = []
+    real, failures = queue.driver.report, iter([DriverUnavailable("away")] * 2)  # type: ignore[attr-defined]
+
+    def report(reports: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return real(reports)
+
+    monkeypatch.setattr(queue.driver, "report", report)
+
+    def handler(ctx: JobContext) -> None:
+        ctx.progress(50)
+        ran.append(ctx.attempt)
+
+    queue.register("p", handler)
+    worker = queue.worker(concurrency=1, lease=1).start()
+    handle = queue.dispatch(Job("p"))
+    handle.wait(5)
+    assert (handle.state, ran) == ("completed", [1])
+    assert worker.stop(5) == []
+
+
+def test_a_job_that_cannot_be_settled_yet_is_not_lent_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a table of finished jobs is locked for a while, and those of unfinished ones are not."""
+    ran: list[int] = []
+
+    def handler(ctx: JobContext) -> None:
+        ran.append(ctx.attempt)
+
+    with Queue("memory://settling") as queue, Queue("memory://settling") as other:
+        for each in (queue, other):
+            each.register("p", handler)
+        end = time.monotonic() + 3
+
+        def away(name: str) -> Any:
+            real = getattr(queue.driver, name)
+
+            def call(outcomes: Any, *arguments: Any, **options: Any) -> Any:
+                if outcomes and time.monotonic() < end:
+                    raise DriverUnavailable("not now")
+                return real(outcomes, *arguments, **options)
+
+            return call
+
+        for name in ("settle", "exchange"):
+            monkeypatch.setattr(queue.driver, name, away(name))
+        worker = queue.worker(concurrency=1, lease=2.5).start()
+        handle = queue.dispatch(Job("p"))
+        until(lambda: ran)
+        with other.worker(concurrency=1, lease=2.5):
+            handle.wait(10)
+            assert ran == [1], "another worker ran it again, for nobody renewed its lease"
+        worker.stop(5)
