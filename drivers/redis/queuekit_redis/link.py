@@ -30,7 +30,8 @@ class Link:
     """The connections of one driver, each used by one thread at a time.
 
     Idle ones are taken newest first. Before use one is checked: closed by the other side → connected again; idle for longer than
-    the health interval → it must answer a PING. So a connection that died in silence costs a reconnect, not a job.
+    the health interval → it must answer a PING. So a connection that died in silence costs a reconnect, not a job. One whose user
+    was interrupted (Ctrl-C, a handler's timeout) is closed: an answer may be on its way that the next user would take for its own.
     """
 
     def __init__(self, source: Source, settings: Settings) -> None:
@@ -151,6 +152,9 @@ class Link:
             again = isinstance(refused, NoScriptError) or is_elsewhere(refused)
         except FAILURES as failure:
             return [None], [_judged(self.server, failure, doing)]
+        except BaseException:
+            connection.disconnect()
+            raise
         finally:
             self._give_back(connection, age)
         if again:  # it was not applied
@@ -167,6 +171,9 @@ class Link:
             connection = taken.__enter__()
         try:
             yield connection
+        except BaseException:
+            connection.disconnect()
+            raise
         finally:
             taken.__exit__(None, None, None)
 
@@ -269,6 +276,11 @@ class Link:
         connection, age = self._take(patience)
         try:
             yield connection
+        except ResponseError:
+            raise
+        except BaseException:
+            connection.disconnect()
+            raise
         finally:
             self._give_back(connection, age)
 

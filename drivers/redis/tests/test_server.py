@@ -365,3 +365,23 @@ def test_a_claim_that_takes_nothing_back_sleeps_beside_leases_that_ran_out(drive
     assert driver.claim(["default"], limit=1, lease=1, recover=False, wait=0.5) == []
     calls = native.info("commandstats")["cmdstat_evalsha"]["calls"]
     assert calls <= 5, "after an outage each idle worker would look without a pause for as long as a lease"
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_an_interrupted_dispatch_leaves_its_answer_to_nobody(driver_of, native, monkeypatch, several):
+    """As when Ctrl-C, or the timeout of the handler that dispatches, comes between a request and its answer."""
+    driver = driver_of("?pool_size=1")
+    first = message()
+    driver.send([first])
+    native.execute_command("CLIENT", "PAUSE", 500)
+    real = redis.connection.Connection.read_response
+
+    def interrupted(self, *arguments, **options):
+        monkeypatch.setattr(redis.connection.Connection, "read_response", real)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(redis.connection.Connection, "read_response", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        driver.send([message() for _ in range(300 if several else 1)])
+    [record] = driver.get([first.id])
+    assert record.id == first.id
