@@ -264,7 +264,6 @@ class Harness:
             "lease": limits.lease_by == "time",
             # Where a lease ends with its connection, jobs are pushed ahead of need, and an acknowledgement has no answer.
             "lasting": limits.lease_by == "time",
-            "steady_order": limits.lease_by == "time",
             "unique_ids": limits.unique_ids,
             "processes": limits.shared,
             "order": limits.ordered,

@@ -70,7 +70,6 @@ NEEDS = frozenset(
         "server",
         "server_clock",
         "sessions",
-        "steady_order",
         "store",
         "transactional",
         "transactional_settle",

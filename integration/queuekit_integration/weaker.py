@@ -11,20 +11,15 @@ from queuekit.contract import AmbiguousSend, Delivery, DispatchTimeout, DriverUn
 from queuekit_integration.harness import Harness, wait_until
 
 __all__ = [
-    "a_slow_job_may_be_overtaken",
     "an_open_transaction_holds_the_file",
     "an_unanswered_dispatch_waits_for_its_ticket",
     "delays_follow_the_wall_clock",
     "foreign_text_is_kept",
     "ids_are_not_unique",
-    "in_order_beside_a_slow_job",
     "order_may_break",
     "the_oldest_age_is_unknown",
     "time_is_real",
 ]
-
-SLOW = 20
-"""The number of the slow job: the worker's first claims are over by then."""
 
 
 def delays_follow_the_wall_clock(h: Harness) -> None:
@@ -62,30 +57,6 @@ def order_may_break(h: Harness) -> None:
     driver.send([h.message("second")])
     driver.settle([Released(delivery)])
     assert [h.claim_one(driver).message.body for _ in range(2)] == ["second", "first"]
-
-
-def in_order_beside_a_slow_job(h: Harness) -> bool:
-    """Let one worker with one slot run 200 jobs, one of which takes more than a second; return whether they ran in order."""
-    queue = h.queue()
-    order: list[int] = []
-
-    def run(payload: int) -> None:
-        order.append(payload)
-        if payload == SLOW:
-            time.sleep(1.3)
-
-    queue.register("slow-one", run)
-    queue.dispatch_many(Job("slow-one", number) for number in range(200))
-    worker = queue.worker(concurrency=1).start()
-    wait_until(lambda: len(order) >= 200, "every job to run", seconds=20)
-    worker.stop(10)
-    assert sorted(order) == list(range(200)), "a job was lost, or ran twice"
-    return order == list(range(200))
-
-
-def a_slow_job_may_be_overtaken(h: Harness) -> None:
-    """Run jobs beside a slow one until those behind it lose their order; all of them run, and once."""
-    assert not all(in_order_beside_a_slow_job(h) for _ in range(10)), "the order held ten times: is it kept now?"
 
 
 def the_oldest_age_is_unknown(h: Harness) -> None:

@@ -247,6 +247,10 @@ class Broker:
             return "", self._names.lane(queue, lane)
         return self.need_ladder(queue, lane, units), key_of(units, lane)
 
+    def tell_back(self, queues: Iterable[str]) -> None:
+        """Tell every process that lends that something of these queues was given back; does not block."""
+        self._publisher.publish([_notice(self._names.lanes, f"back.{queue}") for queue in queues])
+
     def back(self, queue: str) -> tuple[str, str]:
         """Return exchange and routing key of a job that is given back."""
         return self.address(queue, BACK, 0)

@@ -2,137 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pika
 
-from queuekit.contract import Wakeup
-from queuekit_rabbitmq.session import Answer, Session, reply
+from queuekit.contract import DriverError, Wakeup
+from queuekit_rabbitmq.backs import Backs
+from queuekit_rabbitmq.session import ANSWER, Answer, Session, reply
+from queuekit_rabbitmq.source import STALE, Held, Source, Subscription
 from queuekit_rabbitmq.stream import Arrival
-from queuekit_rabbitmq.wire import Properties, acknowledgements, decoded
+from queuekit_rabbitmq.wire import acknowledgements
 
 if TYPE_CHECKING:
     from pika.channel import Channel
 
-__all__ = ["Consumer", "Held"]
+__all__ = ["Consumer"]
 
-STALE = 1.0
-"""Seconds after which a pushed message that nobody claims is given back."""
 EXACT = 32
 """Prefetch counts up to this are set exactly; above, they move in steps, since each change is a new consumer."""
-
-
-class Held:
-    """A message that the broker has lent to this connection: a delivery's receipt."""
-
-    __slots__ = (
-        "_properties",
-        "body",
-        "came",
-        "consumer",
-        "lost",
-        "redelivered",
-        "settled",
-        "source",
-        "subscription",
-        "tag",
-    )
-
-    def __init__(
-        self,
-        consumer: Consumer,
-        source: Source,
-        tag: int,
-        *,
-        redelivered: bool,
-        properties: bytes,
-        body: bytes,
-        came: float,
-        subscription: Subscription | None = None,
-    ) -> None:
-        self.consumer = consumer
-        self.source = source
-        self.tag = tag
-        self.redelivered = redelivered
-        self._properties = properties
-        self.body = body
-        self.came = came
-        self.subscription = subscription
-        """What it was pushed by; None when it was fetched."""
-        self.settled = False
-        self.lost = False
-        """Whether its acknowledgement had no answer: asked again, it has none either."""
-
-    @property
-    def queue(self) -> str:
-        """The queue of the job."""
-        return self.source.queue
-
-    @property
-    def session(self) -> Session:
-        """What it is lent on."""
-        return self.consumer.session
-
-    @property
-    def properties(self) -> Properties:
-        """Its properties; read when asked for, which is not on the I/O thread."""
-        return decoded(self._properties)
-
-
-class Source:
-    """One lane that is lent from."""
-
-    __slots__ = ("ending", "lane", "queue", "subscription", "waiting", "wanted")
-
-    def __init__(self, queue: str, lane: str) -> None:
-        self.queue = queue
-        self.lane = lane
-        """The name of the broker's queue."""
-        self.subscription: Subscription | None = None
-        """What the broker pushes by; None when it pushes nothing."""
-        self.wanted = 0
-        """The allowance that it shall have, as soon as the present one is used up."""
-        self.ending = 0
-        """How many cancelled subscriptions may still bring something."""
-        self.waiting: deque[Held] = deque()
-        """Pushed and not claimed yet."""
-
-    @property
-    def at_rest(self) -> bool:
-        """Whether nothing of the lane is on its way here or waits to be claimed, so that what is fetched now is the next in order."""
-        subscription = self.subscription
-        return not self.waiting and not self.ending and (subscription is None or subscription.used_up)
-
-
-class Subscription:
-    """A consumer of a lane at the broker. Its allowance counts what it was pushed itself, and nothing else of its lane."""
-
-    __slots__ = ("prefetch", "source", "tag", "used")
-
-    def __init__(self, source: Source, tag: str, prefetch: int) -> None:
-        self.source = source
-        self.tag = tag
-        self.prefetch = prefetch
-        self.used = 0
-        """How many of the messages that it was pushed are unacknowledged."""
-
-    @property
-    def used_up(self) -> bool:
-        """Whether the broker pushes nothing more until something is acknowledged."""
-        return self.used >= self.prefetch
+SAMPLE = 0.02
+"""Seconds in which the flow is measured before consumers are cancelled."""
+LAST = (128, 1000)
+"""The least and the most that a lane's last consumer may be pushed: as much as comes in ten samples."""
+AT_ONCE, PUT_OFF = 30, 0.25
+"""Acknowledgements of fetched messages that a quorum queue's channel sends at once, and seconds for which it may put off the others."""
+USING_UP = 0.5
+"""Seconds that this may take."""
+Fill: TypeAlias = Callable[[str, int], None]
+"""Put so many blanks into a queue of the broker, and block until it has them."""
 
 
 class Consumer:
     """Lends from a session's channel; lives as long as the session."""
 
     def __init__(
-        self, session: Session, *, give_back: Callable[[list[Held]], None], gone: Callable[[str], None]
+        self, session: Session, *, quorum: bool, give_back: Callable[[], None], gone: Callable[[str], None]
     ) -> None:
         self.session = session
+        self._quorum = quorum
         self._gone = gone
         self._give_back = give_back
         self._sources: dict[str, Source] = {}
@@ -142,28 +54,58 @@ class Consumer:
         """Everything unacknowledged, by tag, oldest first."""
         self._waiters: set[Wakeup] = set()
         self._lock = threading.Lock()
+        self._blanks: list[Held] = []
+        """Those that use up last consumers."""
+        self._withdrawing: set[str] = set()
+        """Lanes of which everything is being given back: nothing is claimed from them until that is done."""
+        self._withdrawn = threading.Condition(self._lock)
         self._fetching = threading.Lock()
         self._tags = 0
         self._looking = False
         self._on_empty: Callable[[Any], None] = lambda _: None
         """What to do when a lane that is fetched from has nothing."""
-        self._claimed_at = self._pushed_at = time.monotonic()
+        self._pushed_at = time.monotonic()
+        self._fetched_acknowledged: deque[float] = deque(maxlen=AT_ONCE)
+        """When the last messages that were fetched were acknowledged."""
+        self.backs = Backs()
         self.looked: set[str] = set()
         """Queues whose lanes were asked for; of new ones the session is told."""
 
     # ----------------------------------------------------------------------------------------------------- taking
 
+    @contextlib.contextmanager
+    def asking(self, lanes: Sequence[tuple[str, str]]) -> Iterator[None]:
+        """Mark lanes as wanted while a claim is at work; blocks while something of them is being given back, for that comes first."""
+        names = [lane for _, lane in lanes]
+        with self._withdrawn:
+            self._withdrawn.wait_for(lambda: self._withdrawing.isdisjoint(names) or not self.session.alive, ANSWER)
+            sources = [self._sources.get(lane) or self._source(queue, lane) for queue, lane in lanes]
+            for source in sources:
+                source.asking += 1
+        try:
+            yield
+        finally:
+            now = time.monotonic()
+            with self._lock:
+                for source in sources:
+                    source.asking -= 1
+                    source.asked = now
+
+    def _source(self, queue: str, lane: str) -> Source:
+        return self._sources.setdefault(lane, Source(queue, lane))
+
     def take(self, lanes: Sequence[tuple[str, str]], *, limit: int, recovered: int) -> list[Held]:
         """Take up to `limit` pushed messages, of them at most `recovered` that came back from a lost connection."""
         found: list[Held] = []
+        now = time.monotonic()
         with self._lock:
-            self._claimed_at = time.monotonic()
             for _, lane in lanes:
                 source = self._sources.get(lane)
-                if source is not None and source.waiting:
+                if source is None:
+                    continue
+                source.asked = now
+                if source.waiting and len(found) < limit:
                     recovered -= _take(source.waiting, found, limit, recovered)
-                    if len(found) >= limit:
-                        break
         return found
 
     def consumes(self, lane: str) -> bool:
@@ -181,12 +123,25 @@ class Consumer:
 
         From a lane of which something is on its way here nothing is fetched: it would overtake that.
         """
+        return self._fetched(deque(lanes), limit, timeout)
+
+    def fetch_back(self, lanes: Sequence[tuple[str, str]], *, limit: int, timeout: float) -> list[Held]:
+        """Fetch from the lanes of what was given back, and note which of them may have more."""
+        for queue, _ in lanes:
+            self.backs.looked(queue)  # what is told from now on is news
+        left = deque(lanes)
+        try:
+            return self._fetched(left, limit, timeout)
+        finally:
+            for queue, _ in left:
+                self.backs.note(queue)
+
+    def _fetched(self, lanes: deque[tuple[str, str]], limit: int, timeout: float) -> list[Held]:
+        """Fetch; the lanes that are left may have more."""
         with self._fetching:
             found: list[Held] = []
             doing = "fetching messages"
-            self.session.ask(
-                lambda answer: self._fetch(deque(lanes), limit, found, answer), doing=doing, timeout=timeout
-            )
+            self.session.ask(lambda answer: self._fetch(lanes, limit, found, answer), doing=doing, timeout=timeout)
             return found
 
     def _fetch(self, lanes: deque[tuple[str, str]], limit: int, found: list[Held], answer: Answer) -> None:
@@ -194,8 +149,12 @@ class Consumer:
 
         def got(_channel: Any, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
             queue, lane = lanes[0]
-            source = self._sources.get(lane) or self._sources.setdefault(lane, Source(queue, lane))
-            found.append(self._hold(source, method.delivery_tag, method.redelivered, _encoded(properties), body))
+            source = self._sources.get(lane) or self._source(queue, lane)
+            held = self._hold(source, method.delivery_tag, method.redelivered, _encoded(properties), body)
+            if held.blank:
+                self._acknowledge([held])
+            else:
+                found.append(held)
             self._fetch(lanes, limit, found, answer)
 
         def empty(_: Any) -> None:
@@ -234,11 +193,9 @@ class Consumer:
         broker takes that back: it comes again behind others, in any order, and as if it had been lent.
         """
         share = _step(max(1, -(-want // len(lanes))))
-        wanted = {lane for _, lane in lanes}
-        stale = [source for lane, source in self._sources.items() if source.subscription and lane not in wanted]
         moved = [lane for lane in lanes if self._moves(lane[1], share)]
-        if moved or stale:
-            self.session.call(lambda: self._resubscribe(moved, stale, share))
+        if moved:
+            self.session.call(lambda: self._resubscribe(moved, (), share))
 
     def _moves(self, lane: str, share: int) -> bool:
         """Ask whether a lane needs a consumer of another allowance; half as much again is let pass, for a new one costs a commit."""
@@ -253,20 +210,24 @@ class Consumer:
             self._cancel(source)
         for queue, lane in lanes:
             if self._moves(lane, share):
-                source = self._sources.setdefault(lane, Source(queue, lane))
+                source = self._source(queue, lane)
                 source.wanted = share
                 self._fit(source)
 
     def _fit(self, source: Source) -> None:
         """Give a lane the allowance that is wanted, unless something may be on its way."""
         present = source.subscription
+        if source.lane in self._withdrawing:
+            return
         if present is None or (present.used_up and present.prefetch != source.wanted):
             self._cancel(source)
             self._consume(source, source.wanted)
 
-    def _consume(self, source: Source, prefetch: int) -> None:
+    def _consume(self, source: Source, prefetch: int, *, last: bool = False) -> None:
+        """Let the broker push to a lane; to its last consumer before all others."""
         self._tags += 1
-        source.subscription = subscription = Subscription(source, f"queuekit-{self._tags}", prefetch)
+        subscription = Subscription(source, f"queuekit-{self._tags}", prefetch, last=last)
+        source.subscription = subscription
         tag = subscription.tag.encode()
         self._subscriptions[tag] = subscription
         self.session.connection.consumers.add(tag)
@@ -275,12 +236,14 @@ class Consumer:
             self._on_arrivals([(tag, method.delivery_tag, method.redelivered, _encoded(properties), body)])
 
         self.session.channel.basic_qos(prefetch_count=prefetch)
-        self.session.channel.basic_consume(source.lane, pushed, consumer_tag=subscription.tag)
+        arguments = {"x-priority": 1} if last else None
+        self.session.channel.basic_consume(source.lane, pushed, consumer_tag=subscription.tag, arguments=arguments)
 
     def _on_arrivals(self, arrivals: Sequence[Arrival]) -> None:
         """Take what the broker has pushed; also of a consumer that was just cancelled: nothing else would lend it again."""
         self._pushed_at = now = time.monotonic()
         outstanding, subscriptions = self._outstanding, self._subscriptions
+        blanks: list[Held] = []
         with self._lock:
             for consumer, tag, redelivered, properties, body in arrivals:
                 by = subscriptions[consumer]
@@ -295,14 +258,23 @@ class Consumer:
                     subscription=by,
                 )
                 by.used += 1
-                by.source.waiting.append(held)
+                (blanks if held.blank else by.source.waiting).append(held)
             for wakeup in self._waiters:
                 wakeup.set()
+        if blanks:
+            self._drop(blanks)
         for by in {subscriptions[arrival[0]] for arrival in arrivals}:
             if by is by.source.subscription:
                 self._fit(by.source)
         if not self._looking:
             self._look_later()
+
+    def _drop(self, blanks: Sequence[Held]) -> None:
+        """Acknowledge blanks, but for those that use up a last consumer; on the I/O thread."""
+        keep = [held for held in blanks if held.subscription is not None and held.subscription.last]
+        self._blanks += keep
+        if len(keep) < len(blanks):
+            self._acknowledge([held for held in blanks if held not in keep])
 
     def _hold(self, source: Source, tag: int, redelivered: bool, properties: bytes, body: bytes) -> Held:
         held = Held(self, source, tag, redelivered=redelivered, properties=properties, body=body, came=time.monotonic())
@@ -313,8 +285,11 @@ class Consumer:
     def _cancel(self, source: Source) -> None:
         subscription, source.subscription = source.subscription, None
         if subscription is not None:
-            source.ending += 1
-            self.session.channel.basic_cancel(subscription.tag, lambda _: self._cancelled(subscription))
+            self._end(subscription)
+
+    def _end(self, subscription: Subscription) -> None:
+        subscription.source.ending += 1
+        self.session.channel.basic_cancel(subscription.tag, lambda _: self._cancelled(subscription))
 
     def _cancelled(self, subscription: Subscription) -> None:
         """Note that nothing more comes by a subscription."""
@@ -332,36 +307,100 @@ class Consumer:
                 self._gone(source.queue)
         self.wake()
 
-    def stop(self) -> list[Held]:
-        """Let the broker push nothing more, and take everything that nobody has claimed. From any thread."""
-        self.session.call(lambda: self._resubscribe((), tuple(self._sources.values()), 0))
-        with self._lock:
-            return self._drained()
+    # ------------------------------------------------------------------------------------------- giving back
 
-    def _drained(self) -> list[Held]:
-        found = [held for source in self._sources.values() for held in source.waiting]
-        for source in self._sources.values():
-            source.waiting.clear()
-        return found
+    @contextlib.contextmanager
+    def withdrawn(self, fill: Fill, *, every: bool) -> Iterator[tuple[list[Held], list[Held]]]:
+        """Let the broker push nothing more, and take what nobody has claimed, in order: of every lane, or of those that turned stale.
+
+        The caller sends that anew, and acknowledges it together with the second list, of what is no job.
+
+        Whoever claims waits until this has ended, so that what is given back comes first. Blocks for some round trips, and
+        not on the I/O thread.
+        """
+        with self._lock:
+            sources = [source for source in self._sources.values() if every or source.stale]
+            names = {source.lane for source in sources} - self._withdrawing
+            self._withdrawing |= names
+        sources = [source for source in sources if source.lane in names]
+        try:
+            with contextlib.suppress(DriverError):  # it is lost, or about to be: what it has lent goes back with it
+                self._use_up([source for source in sources if self._quorum and source.open], fill)
+                self._cancel_all(sources)
+            with self._lock:
+                found = [held for source in sources for held in source.waiting]
+                blanks, self._blanks = self._blanks, []
+                for source in sources:
+                    source.waiting.clear()
+            for held in found:
+                self.backs.note(held.queue)
+            yield found, blanks
+        finally:
+            with self._withdrawn:
+                self._withdrawing -= names
+                self._withdrawn.notify_all()
+
+    def _use_up(self, sources: Sequence[Source], fill: Fill) -> None:
+        """Let each lane's allowance be used up, so that nothing is on its way when its consumer is cancelled.
+
+        A quorum queue takes back what is on its way to a consumer that is cancelled, and counts that as lent. So
+
+        1. a last consumer, with a small allowance and before all others, takes what comes now;
+        2. the former one, to which nothing comes any more, is cancelled;
+        3. blanks use up what is left of the last one's allowance.
+        """
+        if not sources:
+            return
+        before = len(self._outstanding)
+        time.sleep(SAMPLE)
+        share = min(max(10 * (len(self._outstanding) - before), LAST[0]), LAST[1])
+        former = [source.subscription for source in sources]
+        self.session.call(lambda: self._begin_last(sources, share))
+        self._after_arrivals("beginning to stop being pushed")
+        self.session.call(lambda: self._end_all(former))
+        self._after_arrivals("cancelling consumers")
+        end = time.monotonic() + USING_UP
+        while (still := [source for source in sources if source.open]) and time.monotonic() < end:
+            for source in still:
+                if source.subscription is not None:
+                    fill(source.lane, source.subscription.room)
+            self._after_arrivals("waiting for what is pushed")
+
+    def _begin_last(self, sources: Sequence[Source], share: int) -> None:
+        for source in sources:
+            self._consume(source, share, last=True)
+
+    def _end_all(self, subscriptions: Sequence[Subscription | None]) -> None:
+        for subscription in subscriptions:
+            if subscription is not None:
+                self._end(subscription)
+
+    def _cancel_all(self, sources: Sequence[Source]) -> None:
+        """Cancel consumers, and block until the broker has said that nothing more comes."""
+        if any(source.subscription is not None for source in sources):
+            self.session.call(lambda: self._resubscribe((), sources, 0))
+            self._after_arrivals("cancelling consumers")
+
+    def _after_arrivals(self, doing: str) -> None:
+        """Block until everything has arrived that the broker had written before: answers keep their order on a channel."""
+        self.session.ask(
+            lambda answer: self.session.channel.basic_qos(callback=lambda _: reply(answer)), doing=doing, timeout=ANSWER
+        )
 
     def _look_later(self) -> None:
         self._looking = True
         self.session.later(STALE, self._look)
 
     def _look(self) -> None:
-        """Give back what was pushed and is not claimed: the worker turned slow, or has stopped."""
+        """Have given back what was pushed and is not claimed: the worker turned slow, or has stopped."""
         self._looking = False
         with self._lock:
-            if not any(source.waiting for source in self._sources.values()):
-                return
-            idle = not self._waiters and time.monotonic() - self._claimed_at > STALE
-            found = self._drained() if idle else []
-        if not idle:
+            waiting = [source for source in self._sources.values() if source.waiting]
+            stale = any(source.stale and source.lane not in self._withdrawing for source in waiting)
+        if stale:
+            self._give_back()
+        if waiting:
             self._look_later()
-            return
-        for source in self._sources.values():
-            self._cancel(source)
-        self._give_back(found)
 
     def silent_for(self) -> float:
         """Return the seconds since the broker pushed anything, or since it was last looked whether it should have."""
@@ -398,13 +437,16 @@ class Consumer:
     def lent(self) -> int:
         """How many messages are claimed and not acknowledged."""
         with self._lock:
-            return len(self._outstanding) - sum(len(source.waiting) for source in self._sources.values())
+            waiting = sum(len(source.waiting) for source in self._sources.values())
+            return len(self._outstanding) - waiting - len(self._blanks)
 
     def held(self) -> dict[str, int]:
         """Count what is unacknowledged, claimed or not, by queue."""
         counts: dict[str, int] = {}
         with self._lock:
             for held in self._outstanding.values():
+                if held.blank:
+                    continue
                 counts[held.queue] = counts.get(held.queue, 0) + 1
         return counts
 
@@ -429,6 +471,12 @@ class Consumer:
 
         self.session.call(acknowledge)
 
+    def await_acknowledgements(self) -> None:
+        """Block until the broker has sent on what was acknowledged, a moment at most: it forgets with a channel what it has put off."""
+        times = self._fetched_acknowledged
+        if self._quorum and len(times) == AT_ONCE and times[-1] - times[0] < PUT_OFF:
+            time.sleep(max(0.0, times[-1] + PUT_OFF - time.monotonic()))
+
     def _acknowledge(self, held: Sequence[Held]) -> None:
         """Acknowledge all up to the first message that stays open in one frame, the others one by one."""
         tags = {each.tag for each in held}
@@ -442,6 +490,8 @@ class Consumer:
                 gone = self._outstanding.pop(tag, None)
                 if gone is not None and gone.subscription is not None:
                     gone.subscription.used -= 1
+                elif gone is not None:
+                    self._fetched_acknowledged.append(time.monotonic())
         channel = self.session.channel.channel_number
         self.session.write(acknowledgements(channel, run, sorted(tag for tag in tags if tag > run)))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from queuekit.contract import DriverUnavailable, Message
-from queuekit_rabbitmq.consumer import Held
 from queuekit_rabbitmq.links import Links, Publishing
 from queuekit_rabbitmq.messages import generation_of, message_of, properties_of
 from queuekit_rabbitmq.sender import Sender
 from queuekit_rabbitmq.session import ANSWER
+from queuekit_rabbitmq.source import Held
 from queuekit_rabbitmq.topology import NORMAL, lane_of
 
 __all__ = ["replay"]

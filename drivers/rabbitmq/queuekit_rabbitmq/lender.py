@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from queuekit.contract import Clock, Delivery, DriverError, DriverUnavailable, Wakeup
-from queuekit_rabbitmq.consumer import Consumer, Held
+from queuekit_rabbitmq.consumer import Consumer
 from queuekit_rabbitmq.links import Lending, Links
 from queuekit_rabbitmq.messages import attempts_of, generation_of, message_of
 from queuekit_rabbitmq.session import ANSWER
-from queuekit_rabbitmq.topology import NORMAL
+from queuekit_rabbitmq.source import Held
+from queuekit_rabbitmq.topology import BACK, NORMAL
 
 __all__ = ["PUSH_WINDOW", "Lender"]
 
@@ -51,20 +52,54 @@ class Lender:
     def claim(
         self, queues: Sequence[str], *, limit: int, recovered: int, wait: float, wakeup: Wakeup | None
     ) -> list[Delivery]:
-        """Lend up to `limit` messages, at most `recovered` of them from a lost connection; blocks for `wait` seconds at most."""
+        """Lend up to `limit` messages, at most `recovered` of them from a lost connection; blocks for `wait` seconds at most.
+
+        Whoever gives a flag looks around by itself each time it is raised; nobody else is troubled with what proves to be nothing.
+        """
+        end = self._clock.monotonic() + wait
+        while True:
+            left = max(0.0, end - self._clock.monotonic())
+            found = self._lend(queues, limit, recovered, left, wakeup or Wakeup())
+            if found or wakeup is not None or not left:
+                return [self._delivery(held) for held in found]
+
+    def _lend(self, queues: Sequence[str], limit: int, recovered: int, wait: float, wakeup: Wakeup) -> list[Held]:
         lending = self._links.lending()
         consumer = lending.consumer
-        lanes = self._in_turn(self._lanes(consumer, queues))
-        found = consumer.take(lanes, limit=limit, recovered=recovered)
-        if not found and wait > 0:
-            wish = Wish(limit, recovered, fetched=recovered, ahead=consumer.lent)
-            found = self._wait(lending, lanes, wish, wait, wakeup or Wakeup())
-        elif not found or len(found) < recovered:
-            self._add_fetched(consumer, lanes, found, limit, recovered)
-            found = found or consumer.take(lanes, limit=limit, recovered=recovered)
+        backs, lanes = self._lanes(consumer, queues)
+        found, waits = self._from_back(consumer, backs, lanes, min(limit, recovered))
+        lanes = [lane for lane in self._in_turn(lanes) if lane[0] not in waits]
+        with consumer.asking(lanes):
+            found += consumer.take(lanes, limit=limit - len(found), recovered=recovered - len(found))
+            if not found and wait > 0:
+                backs = [back for back in backs if back[0] not in waits]
+                wish = Wish(limit, recovered, fetched=recovered, ahead=consumer.lent)
+                found = self._wait(lending, backs, lanes, wish, wait, wakeup)
+            elif len(found) < max(1, recovered):
+                self._add_fetched(consumer, lanes, found, limit, recovered)
+                found = found or consumer.take(lanes, limit=limit, recovered=recovered)
         if found:
             self._turn = found[-1].queue
-        return [self._delivery(held) for held in found]
+        return found
+
+    def _from_back(
+        self, consumer: Consumer, backs: Sequence[tuple[str, str]], lanes: Sequence[tuple[str, str]], free: int
+    ) -> tuple[list[Held], set[str]]:
+        """Fetch what was given back, for free slots alone; return also the queues of which more may be there: nothing may overtake it."""
+        quiet = {queue for queue, lane in lanes if not consumer.consumes(lane)} if free else set()
+        due = [back for back in backs if back[0] in quiet or consumer.backs.due(back[0])]
+        if not due:
+            return [], set()
+        if free:
+            found = consumer.fetch_back(due, limit=free, timeout=ANSWER)
+            return found, {queue for queue, _ in due if consumer.backs.due(queue)}
+        for queue, _ in due:
+            consumer.backs.looked(queue)
+        ready = self._links.publishing().broker.depths(lane for _, lane in due)
+        waits = {queue for queue, lane in due if ready[lane]}
+        for queue in waits:
+            consumer.backs.note(queue)
+        return [], waits
 
     def take(
         self, queues: Sequence[str], *, limit: int, ahead: int, wait: float, wakeup: Wakeup | None
@@ -76,21 +111,26 @@ class Lender:
         found = self._arrived(queues, limit)
         if not found and wait > 0:
             lending = self._links.lending()
-            lanes = self._in_turn(self._lanes(lending.consumer, queues))
-            wish = Wish(limit, recovered=limit, fetched=0, ahead=ahead)
-            found = self._wait(lending, lanes, wish, wait, wakeup or Wakeup())
+            backs, lanes = self._lanes(lending.consumer, queues)
+            found, _ = self._from_back(lending.consumer, backs, lanes, limit)
+            if not found:
+                lanes = self._in_turn(lanes)
+                wish = Wish(limit, recovered=limit, fetched=0, ahead=ahead)
+                with lending.consumer.asking(lanes):
+                    found = self._wait(lending, backs, lanes, wish, wait, wakeup or Wakeup())
         if found:
             self._turn = found[-1].queue
         return [self._delivery(held) for held in found]
 
     def _arrived(self, queues: Sequence[str], limit: int) -> list[Held]:
-        """Take what was pushed from the lanes that are known."""
+        """Take what was pushed from the lanes that are known; of queues to which something was given back nothing before that."""
         live = self._links.live()
         if live is None:
             return []
         publishing, lending = live
         names = self._links.names
-        lanes = [(queue, names.lane(queue, lane)) for queue in queues for lane in publishing.broker.lanes(queue)]
+        clear = [queue for queue in queues if not lending.consumer.backs.told(queue)]
+        lanes = [(queue, names.lane(queue, lane)) for queue in clear for lane in publishing.broker.lanes(queue)]
         return lending.consumer.take(self._in_turn(lanes), limit=limit, recovered=limit)
 
     def _add_fetched(
@@ -131,13 +171,22 @@ class Lender:
         return lanes[last + 1 :] + lanes[: last + 1]
 
     def _wait(
-        self, lending: Lending, lanes: Sequence[tuple[str, str]], wish: Wish, wait: float, wakeup: Wakeup
+        self,
+        lending: Lending,
+        backs: Sequence[tuple[str, str]],
+        lanes: Sequence[tuple[str, str]],
+        wish: Wish,
+        wait: float,
+        wakeup: Wakeup,
     ) -> list[Held]:
         session, consumer = lending.session, lending.consumer
         limit, recovered = wish.limit, wish.recovered
         end = self._clock.monotonic() + wait
         if len(lanes) > PUSH_WINDOW:
-            return self._poll(consumer, lanes, limit, recovered, end, wakeup)
+            return self._poll(consumer, [*backs, *lanes], limit, recovered, end, wakeup)
+        if not lanes:
+            self._clock.wait(wakeup, min(wait, POLL))  # what was given back waits for a free slot
+            return []
         if consumer.silent_for() > LOOK:
             self._look(consumer, lanes)
         consumer.add_waiter(wakeup)
@@ -148,14 +197,18 @@ class Lender:
                 found = found or self._for_free_slots(consumer, lanes, wish.fetched)
                 left = end - self._clock.monotonic()
                 if found or left <= 0 or wakeup.is_set():
-                    return found or consumer.take(lanes, limit=limit, recovered=recovered)
+                    break
                 if not session.alive:
                     self._links.check()
                     raise DriverUnavailable(str(session.error))
                 uneven = wish.fetched and any(consumer.used_up(lane) for _, lane in lanes)
                 self._clock.wait(wakeup, min(left, POLL) if uneven else left)
                 if wakeup.is_set():
-                    return consumer.take(lanes, limit=limit, recovered=recovered)
+                    break
+            told = [back for back in backs if consumer.backs.told(back[0])]
+            if told and not found and recovered:
+                found = consumer.fetch_back(told, limit=min(limit, recovered), timeout=ANSWER)
+            return found or consumer.take(lanes, limit=limit, recovered=recovered)
         finally:
             consumer.remove_waiter(wakeup)
 
@@ -184,20 +237,22 @@ class Lender:
         deserted = self._links.publishing().broker.deserted(lane for _, lane in lanes)
         consumer.look_again([lane for lane in deserted if consumer.consumes(lane) and not consumer.used_up(lane)])
 
-    def _lanes(self, consumer: Consumer, queues: Sequence[str]) -> list[tuple[str, str]]:
-        """Return queue and lane's name for everything to lend from, in order.
+    def _lanes(self, consumer: Consumer, queues: Sequence[str]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """Return queue and lane's name for everything to lend from, in order: what was given back, and the others.
 
         The broker is asked once a session for lanes that exist; of those that come later the session is told.
         """
         broker = self._links.publishing().broker
+        backs: list[tuple[str, str]] = []
         lanes: list[tuple[str, str]] = []
         unknown = [queue for queue in queues if queue not in consumer.looked or not broker.lanes(queue)]
         if unknown and not broker.blocked:
             broker.look_for_lanes(unknown)
             consumer.looked.update(unknown)
         for queue in queues:
-            lanes += [(queue, self._links.names.lane(queue, lane)) for lane in broker.lanes(queue) or [NORMAL]]
-        return lanes
+            for lane in broker.lanes(queue) or [NORMAL]:
+                (backs if lane == BACK else lanes).append((queue, self._links.names.lane(queue, lane)))
+        return backs, lanes
 
     def _delivery(self, held: Held) -> Delivery:
         properties = held.properties

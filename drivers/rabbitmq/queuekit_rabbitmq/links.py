@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 from queuekit.contract import DriverError, DriverUnavailable, Patience, QueueClosed
 from queuekit_rabbitmq.broker import Broker
-from queuekit_rabbitmq.consumer import Consumer, Held
+from queuekit_rabbitmq.consumer import Consumer
 from queuekit_rabbitmq.messages import attempts_of, generation_of, message_of, properties_of
 from queuekit_rabbitmq.presence import Presence
 from queuekit_rabbitmq.publisher import Parcel, Publisher
 from queuekit_rabbitmq.session import ANSWER, Session
 from queuekit_rabbitmq.settings import Settings
+from queuekit_rabbitmq.source import Held
 from queuekit_rabbitmq.topology import Names
+from queuekit_rabbitmq.wire import BLANK, fleeting
 
 if TYPE_CHECKING:
     from pika.channel import Channel
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["Lending", "Links", "Publishing"]
 
 CLOSED = "the queue was closed"
+BLANK_PROPERTIES = fleeting("")
+FILLED = 0.5
+"""Seconds that the broker has to take blanks."""
 
 
 class Publishing:
@@ -42,8 +47,11 @@ class Lending:
 
     def __init__(self, settings: Settings, links: Links) -> None:
         self.session = Session(settings, role="consumer")
-        self.consumer = Consumer(self.session, give_back=links.return_later, gone=links.forget)
-        self._presence = Presence(links.names, on_lane=links.note_lane, held=self.consumer.held)
+        quorum = settings.queue_type == "quorum"
+        self.consumer = Consumer(self.session, quorum=quorum, give_back=links.give_back_later, gone=links.forget)
+        self._presence = Presence(
+            links.names, on_lane=links.note_lane, on_back=links.hear_of_back, held=self.consumer.held
+        )
         self.session.prepare = self._prepare
         self.session.start()
 
@@ -125,7 +133,8 @@ class Links:
             return
         if lending is not None:
             if lending.session.alive:
-                self._return(lending, publishing, lending.consumer.stop())
+                self._give_back(lending, publishing, every=True)
+                lending.consumer.await_acknowledgements()
             lending.session.close(QueueClosed(CLOSED))
             lending.consumer.wake()
         if publishing is not None:
@@ -145,29 +154,65 @@ class Links:
             publishing.broker.note_lane(queue, lane)
             lending.consumer.wake()
 
-    def return_later(self, found: list[Held]) -> None:
-        """Give back without holding the I/O thread up, which serves the confirms this waits for."""
-        lending, publishing = self._lending, self._publishing
-        if found and lending is not None:
-            arguments = (lending, publishing, found)
-            threading.Thread(target=self._return, args=arguments, name="queuekit-amqp-return", daemon=True).start()
+    def hear_of_back(self, queue: str) -> None:
+        """Lend first what somebody has given back."""
+        self.note_back(queue)
+        lending = self._lending
+        if lending is not None:
+            lending.consumer.wake()
 
-    def _return(self, lending: Lending, publishing: Publishing | None, found: Sequence[Held]) -> None:
-        """Give back what nobody has claimed: a successor before all others, then the acknowledgement."""
-        if not found:
-            return
-        try:
-            assert publishing is not None
-            parcels = [_returned(publishing.broker, held) for held in found]
-            batch = publishing.publisher.publish(parcels)
-            if not batch.wait(ANSWER):  # what left later would be a second job: the first goes back with the connection
-                publishing.publisher.withdraw(batch, DriverUnavailable("the broker takes no messages"))
-            if len(batch.accepted) == len(parcels):
-                lending.consumer.acknowledge(found, timeout=ANSWER)
+    def give_back_later(self) -> None:
+        """Give back without holding the I/O thread up, which serves the answers this waits for."""
+        lending, publishing = self._lending, self._publishing
+        if lending is not None:
+            arguments = (lending, publishing)
+            threading.Thread(target=self._give_back, args=arguments, name="queuekit-amqp-return", daemon=True).start()
+
+    # --------------------------------------------------------------------------------------------------- giving back
+
+    def note_back(self, queue: str) -> None:
+        """Note that something of a queue is about to be given back: this process lends nothing before it has looked there."""
+        lending = self._lending
+        if lending is not None:
+            lending.consumer.backs.note(queue)
+
+    def _give_back(self, lending: Lending, publishing: Publishing | None, *, every: bool = False) -> None:
+        """Give back what nobody has claimed: successors before all others of their queue, in order, then the acknowledgements."""
+
+        def fill(lane: str, count: int) -> None:
+            if publishing is None or publishing.broker.blocked:
                 return
-        except DriverError:
-            pass
-        lending.session.close()  # with the connection everything goes back at once, each with a hand-out counted
+            batch = publishing.publisher.publish([("", lane, "", BLANK_PROPERTIES, BLANK)] * count)
+            if not batch.wait(FILLED):
+                publishing.publisher.withdraw(batch, DriverUnavailable("the broker takes no messages"))
+
+        with lending.consumer.withdrawn(fill, every=every) as (found, blanks):
+            if not found and not blanks:
+                return
+            try:
+                assert publishing is not None
+                if self._sent(publishing, [_returned(publishing.broker, held) for held in _in_order(found)]):
+                    # In one go: a quorum queue's channel puts some dozens of separate ones off, and forgets them when it is closed.
+                    lending.consumer.acknowledge([*found, *blanks], timeout=ANSWER)
+                    publishing.broker.tell_back({held.queue for held in found})
+                    return
+            except DriverError:
+                pass
+            lending.session.close()  # with the connection everything goes back at once, each with a hand-out counted
+
+    @staticmethod
+    def _sent(publishing: Publishing, parcels: Sequence[Parcel]) -> bool:
+        if not parcels:
+            return True
+        batch = publishing.publisher.publish(parcels)
+        if not batch.wait(ANSWER):  # what left later would be a second job: the first goes back with the connection
+            publishing.publisher.withdraw(batch, DriverUnavailable("the broker takes no messages"))
+        return len(batch.accepted) == len(parcels)
+
+
+def _in_order(found: Sequence[Held]) -> list[Held]:
+    """Order as they would have been lent: by priority, then as they came."""
+    return sorted(found, key=lambda held: -message_of(held.queue, held.properties, b"").priority)
 
 
 def _returned(broker: Broker, held: Held) -> Parcel:

@@ -1,4 +1,4 @@
-"""What processes tell one another through the broker: that a lane is new, and how many jobs they hold.
+"""What processes tell one another through the broker: that a lane is new, that jobs were given back, and how many jobs they hold.
 
 Every consuming session has a queue of its own, bound to the exchange of the lanes. RabbitMQ says how many messages of a queue are
 ready, not how many are lent, so whoever counts asks all that lend, and each answers on the channel that its deliveries come by: what
@@ -34,10 +34,16 @@ class Presence:
     """The answering side, on a consuming session."""
 
     def __init__(
-        self, names: Names, *, on_lane: Callable[[str, str], None], held: Callable[[], dict[str, int]]
+        self,
+        names: Names,
+        *,
+        on_lane: Callable[[str, str], None],
+        on_back: Callable[[str], None],
+        held: Callable[[], dict[str, int]],
     ) -> None:
         self._names = names
         self._on_lane = on_lane
+        self._on_back = on_back
         self._held = held
 
     def prepare(self, channel: Channel, ready: Callable[[], None]) -> None:
@@ -45,7 +51,7 @@ class Presence:
 
         def declared(frame: Any) -> None:
             mine = frame.method.queue
-            for key in ("new.#", "ask"):
+            for key in ("new.#", "back.#", "ask"):
                 channel.queue_bind(mine, self._names.lanes, key)
             channel.queue_declare(self._names.workers, durable=True)
             channel.basic_consume(self._names.workers, _ignore, auto_ack=True)
@@ -58,6 +64,8 @@ class Presence:
         if method.routing_key == "ask":
             answer = pika.BasicProperties(correlation_id=properties.correlation_id)
             channel.basic_publish("", properties.reply_to, msgspec.json.encode(self._held()), answer)
+        elif method.routing_key.startswith("back."):
+            self._on_back(method.routing_key.partition(".")[2])
         else:
             _, lane, queue = method.routing_key.split(".", 2)
             self._on_lane(queue, lane)

@@ -19,12 +19,13 @@ from queuekit.contract import (
     Settlement,
 )
 from queuekit_rabbitmq.broker import Broker
-from queuekit_rabbitmq.consumer import Consumer, Held
+from queuekit_rabbitmq.consumer import Consumer
 from queuekit_rabbitmq.links import Links
 from queuekit_rabbitmq.messages import body_of, dead_properties, properties_of
 from queuekit_rabbitmq.publisher import Parcel
 from queuekit_rabbitmq.sender import Sender
 from queuekit_rabbitmq.session import ANSWER, Session
+from queuekit_rabbitmq.source import Held
 from queuekit_rabbitmq.topology import NORMAL, lane_of
 
 __all__ = ["Settler"]
@@ -116,7 +117,12 @@ class Settler:
             parcels += self._successors(publishing.broker, outcome)
         if not parcels:
             return
+        returned = {outcome.delivery.message.queue for outcome in outcomes if type(outcome) is Released}
+        for queue in returned:
+            self._links.note_back(queue)
         batch = self._sender.publish(publishing, parcels)
+        if returned:
+            publishing.broker.tell_back(returned)
         if len(batch.accepted) < len(parcels):
             error = next(iter(batch.errors.values()), None)
             for outcome in outcomes:

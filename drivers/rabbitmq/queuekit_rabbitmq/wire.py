@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import pika
 
-__all__ = ["Properties", "acknowledgements", "content", "decoded", "encoded", "fleeting", "publication"]
+__all__ = ["BLANK", "Properties", "acknowledgements", "content", "decoded", "encoded", "fleeting", "publication"]
 
 METHOD, HEADER, BODY, END = 1, 2, 3, b"\xce"
 BASIC, PUBLISH, ACK = 60, 40, 80
@@ -17,6 +17,8 @@ USUAL = b"\x10\xa0"
 """Flags of properties that are delivery mode, message id and type alone."""
 PERSISTENT = 2
 MODE = bytes((PERSISTENT,))
+BLANK = b"\0queuekit blank"
+"""The body of a message that uses up what a consumer may be pushed, and is dropped by whoever is pushed it: no job's body begins so."""
 _frame = struct.Struct(">BHI").pack
 _publish = struct.Struct(">HHH").pack
 _header = struct.Struct(">BHIHHQ").pack

@@ -18,7 +18,7 @@ from queuekit_integration.harnesses.served import ServedHarness
 from queuekit_integration.harnesses.sqs import PassingClock
 from queuekit_integration.servers import Kind, ProcessServer, RabbitMQ, free_port
 from queuekit_integration.servers.rabbitmq import rabbitmqctl
-from queuekit_integration.weaker import a_slow_job_may_be_overtaken, ids_are_not_unique
+from queuekit_integration.weaker import ids_are_not_unique
 
 __all__ = ["RabbitMQHarness"]
 
@@ -113,10 +113,6 @@ class RabbitMQHarness(ServedHarness):
         "lasting": Weaker(
             "an acknowledgement has no answer of its own: a job that was settled in the last instant before the broker died may run again",
             shown_by=jobs_survive_the_death_of_the_broker,
-        ),
-        "steady_order": Weaker(
-            "a worker that claims nothing for a second gives back what was pushed to it, for others to run: those jobs may be overtaken by later ones",
-            shown_by=a_slow_job_may_be_overtaken,
         ),
         "unique_ids": Weaker(
             "a second dispatch with the id of an earlier one is a job of its own", shown_by=ids_are_not_unique
