@@ -68,11 +68,18 @@ COLUMNS: dict[str, list[tuple[str, str, int]]] = {
         ("bulk/s", "enq_bulk_per_s", 0),
         ("worker CPU µs/job", "worker_us", 1),
         ("server CPU µs/job", "broker_us", 1),
+        ("cores of both", "cores", 2),
         ("worker RSS MiB", "rss_mb", 0),
     ],
     "latency": [("p50 ms", "lat_p50_ms", 2), ("p95 ms", "lat_p95_ms", 2), ("p99 ms", "lat_p99_ms", 2)],
 }
-OTHERS = [("jobs/s", "per_s", 0), ("worker CPU µs/job", "worker_us", 1), ("RSS MiB", "rss_mb", 0)]
+OTHERS = [
+    ("jobs/s", "per_s", 0),
+    ("worker CPU µs/job", "worker_us", 1),
+    ("server CPU µs/job", "broker_us", 1),
+    ("cores of both", "cores", 2),
+    ("RSS MiB", "rss_mb", 0),
+]
 TITLES = {
     "main": "one process, 10 at once, no-op jobs",
     "procs2": "two processes of 10, no-op jobs",
@@ -156,8 +163,12 @@ def runs(server: str) -> bool:
 
 
 def results(tag: str) -> list[dict[str, Any]]:
-    """Read what the harness has measured."""
-    return [json.loads(line) for line in (TMP / f"results-{tag}.jsonl").read_text("utf-8").splitlines()]
+    """Read what the harness has measured; `cores` is how many cores workers and server kept busy together."""
+    found = [json.loads(line) for line in (TMP / f"results-{tag}.jsonl").read_text("utf-8").splitlines()]
+    for run in found:
+        if all(run.get(field) is not None for field in ("per_s", "worker_us", "broker_us")):
+            run["cores"] = run["per_s"] * (run["worker_us"] + run["broker_us"]) / 1e6
+    return found
 
 
 def median(runs: list[dict[str, Any]], field: str) -> float | None:

@@ -10,7 +10,7 @@ from queuekit_postgres.connections import pipelined
 from queuekit_postgres.floors import Known
 from queuekit_postgres.records import delivery_of, digest, options_of
 from queuekit_postgres.settling import Finishing, finish, wake
-from queuekit_postgres.work import Work, listed
+from queuekit_postgres.work import Work, listed, quoted
 
 LATE, GATED, SURPLUS = 1, 2, 4
 """Flags of `claim.sql`: time has work to do; a gated job stands at the head; more was locked than lent."""
@@ -27,12 +27,12 @@ def claim_parameters(
     stretches = [(queue, n, *found) for n, queue in enumerate(queues, 1) for found in known.stretches(queue)]
     names, numbers, ranks, floors, belows = zip(*stretches, strict=True) if stretches else ((),) * 5
     return {
-        "queues": list(queues),
+        "queues": quoted(queues),
         "limit": limit,
         "places": places,
         "lease": lease,
         "sweep": sweep,
-        "names": list(names),
+        "names": quoted(names),
         "places_of": listed(numbers),
         "ranks": listed(ranks),
         "floors": listed(floors),

@@ -70,6 +70,12 @@ def listed(ids: Sequence[object]) -> str:
     return f"{{{','.join(map(str, ids))}}}"
 
 
+def quoted(texts: Sequence[str]) -> str:
+    """Return texts as an array literal: likewise."""
+    escaped = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return listed([f'"{text}"' for text in escaped])
+
+
 def uuids(ids: Sequence[str]) -> list[str]:
     """Return those ids that are UUIDs in canonical form: no job has another."""
     return [id for id in ids if _is_uuid(id)]

@@ -258,3 +258,13 @@ GATED_CLAIM = {
     "keyed": ["survey", "claim", "pick_ready", "lock_names", "blocked_by_key", "lend"],
     "limited": ["survey", "claim", "pick_ready", "lock_names", "running_of_limits", "lend"],
 }
+
+
+def test_queues_of_any_name_are_claimed_from(make):
+    names = ["a", 'b"c', "d\\e", "{,}", "NULL", " ü "]
+    driver = make()
+    driver.open()
+    driver.send([Message(new_id(), name, "t", "{}") for name in names])
+    for _ in range(2):  # without floors, and with them
+        assert {delivery.message.queue for delivery in driver.claim(names, limit=9, lease=10)} == set(names)
+        driver.send([Message(new_id(), name, "t", "{}") for name in names])
