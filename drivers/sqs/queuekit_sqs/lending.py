@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections import deque
@@ -20,6 +21,7 @@ from queuekit_sqs.wire import ATTRIBUTE
 
 __all__ = ["Lending", "Line", "whole_lease", "whose_turn"]
 
+_log = logging.getLogger("queuekit.sqs")
 UNWANTED = 1.0
 """Seconds after which a message that arrived for a claim that never came back is given back."""
 FRESH = 0.9
@@ -153,7 +155,27 @@ class Lending:
             held = self._refresh(stale, lease)
             gone = {id(lent) for lent, is_held in zip(stale, held, strict=True) if not is_held}
             taken = [lent for lent in taken if id(lent) not in gone]
-        return [delivery_of(lent, self._fetch(lent), self._tokens.next()) for lent in taken]
+        return self._with_bodies(taken)
+
+    def _with_bodies(self, taken: Sequence[Lent]) -> list[Delivery]:
+        """Read the payloads that are elsewhere; what cannot be read now is kept for a while. Raises when nothing else is there."""
+        found: list[Delivery] = []
+        trouble: DriverError | None = None
+        for lent in taken:
+            try:
+                message = self._fetch(lent)
+            except DriverError as error:
+                trouble = error
+                with self._lock:
+                    self._kept.setdefault(lent.queue, deque()).append(lent)
+            else:
+                found.append(delivery_of(lent, message, self._tokens.next()))
+        if trouble is not None:
+            self._mind_what_is_kept()
+            if not found:
+                raise trouble
+            _log.warning("jobs wait whose payloads cannot be read: %s", trouble)
+        return found
 
     def _take(self, queues: Sequence[str], limit: int, allowed: int) -> list[Lent]:
         taken: list[Lent] = []

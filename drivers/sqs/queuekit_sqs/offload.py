@@ -88,7 +88,10 @@ class S3Store:
     def get(self, name: str) -> str | None:
         """Get the object."""
         answer = self._call("get_object", Key=self._prefix + name)
-        return None if answer is None else answer["Body"].read().decode()
+        try:
+            return None if answer is None else answer["Body"].read().decode()
+        except BotoCoreError as error:
+            raise _silent(error) from error
 
     def delete(self, name: str) -> None:
         """Delete the object."""
@@ -102,7 +105,11 @@ class S3Store:
                 return None
             raise DriverUnavailable(f"S3 refuses a payload ({error})") from error
         except BotoCoreError as error:
-            raise DriverUnavailable(f"S3 does not answer ({type(error).__name__}: {error})") from error
+            raise _silent(error) from error
+
+
+def _silent(error: BotoCoreError) -> DriverUnavailable:
+    return DriverUnavailable(f"S3 does not answer ({type(error).__name__}: {error})")
 
 
 def object_store(address: str, settings: Settings) -> ObjectStore:

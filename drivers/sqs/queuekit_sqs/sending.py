@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -23,6 +24,7 @@ from queuekit_sqs.wire import Parcel
 
 __all__ = ["BATCH", "Posted", "Sender", "batches"]
 
+_log = logging.getLogger("queuekit.sqs")
 BATCH = 10
 """Entries of one request."""
 RIDING = 0.8
@@ -217,7 +219,7 @@ class Sender:
             if start:
                 self._flushing[parcel.queue] = flushing + 1
         if start and patience is None and flushing == 0:
-            self._flush(parcel.queue, once=True)
+            self._flush_here(parcel.queue)
         elif start:
             self._threads.start(lambda: self._flush(parcel.queue))
         if patience is None:
@@ -237,18 +239,36 @@ class Sender:
                 return False
             return True
 
-    def _flush(self, queue: str, *, once: bool = False) -> None:
-        """Send what waits, batch by batch, until nothing does; with `once` leave what came meanwhile to a thread."""
+    def _flush_here(self, queue: str) -> None:
+        """Send one batch on this thread, which may be interrupted (Ctrl-C, a handler's timeout); leave what came meanwhile to another."""
+        done = False
+        try:
+            while items := self._next(queue):
+                self._post_together(items)
+                if self._waiting[queue]:
+                    return
+            done = True
+        finally:
+            if not done:
+                self._threads.start(lambda: self._flush(queue))
+
+    def _flush(self, queue: str) -> None:
+        """Send what waits, batch by batch, until nothing does."""
         while items := self._next(queue):
             try:
-                answer = self._post([i.parcel for i in items], patience=min(i.patience for i in items))
-            except BaseException as error:
-                answer = Posted(failed={item.parcel.id: _plain(error) for item in items})
+                self._post_together(items)
+            except Exception:
+                _log.exception("a request was not sent, or its answer not read; its senders are told that nobody knows")
+
+    def _post_together(self, items: Sequence[Item]) -> None:
+        """Send messages in one request; each sender hears what became of its own, also when this thread is interrupted."""
+        lost = AmbiguousSend("the thread that sent it with others was interrupted before the answer came")
+        answer = Posted(unknown={item.parcel.id: lost for item in items})
+        try:
+            answer = self._post([i.parcel for i in items], patience=min(i.patience for i in items))
+        finally:
             for item in items:
                 item.future.set_result(_only(answer, item.parcel.id))
-            if once and self._waiting[queue]:
-                self._threads.start(lambda: self._flush(queue))
-                return
 
     def _next(self, queue: str) -> list[Item]:
         with self._lock:
@@ -282,10 +302,6 @@ class Sender:
                         return Posted(unknown={parcel.id: late for batch in lane for parcel in batch})
             except Exception as error:
                 return _read(lane, error)
-
-
-def _plain(error: BaseException) -> Exception:
-    return error if isinstance(error, Exception) else RuntimeError(f"sending was interrupted by {type(error).__name__}")
 
 
 def _of(lane: list[list[Parcel]], ids: dict[str, Exception]) -> list[Parcel]:

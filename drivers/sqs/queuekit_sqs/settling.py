@@ -173,8 +173,10 @@ class Settling:
             parcels = [parcel for step in waiting for parcel in (step.letters if dead else step.sends)]
             if parcels:
                 self._sender.send(parcels, dead=dead).raise_failures()
-        for step in waiting:
-            step.lent.sent = True
+        for (
+            step
+        ) in waiting:  # what had nothing to send may have it when it is tried again: a wait that has become too long
+            step.lent.sent = bool(step.sends or step.letters)
 
     def _carry_out(self, steps: Sequence[Step]) -> list[bool]:
         """Delete or hide the messages; per step whether its lease still held."""

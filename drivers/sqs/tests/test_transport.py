@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from queuekit import Job, JobContext, PayloadTooLarge, Queue
-from queuekit.contract import Again, Dead, Done, Failure, QueueClosed, Released, Url, Wakeup
+from queuekit.contract import Again, Dead, Done, DriverUnavailable, Failure, QueueClosed, Released, Url, Wakeup
 from queuekit_integration.harness import wait_until
 from queuekit_sqs import FolderStore, S3Store, SqsDriver
 from queuekit_sqs.settings import Settings
@@ -213,3 +213,34 @@ def test_without_a_place_for_it_a_large_payload_is_refused_before_anything_is_se
     with queue, pytest.raises(PayloadTooLarge):
         queue.dispatch(Job("t", "x" * 600_000))
     assert not stub.requests["SendMessageBatch"]
+
+
+def test_a_payload_that_cannot_be_read_now_keeps_no_other_job_back(h, tmp_path, monkeypatch):
+    store = FolderStore(tmp_path)
+    driver = SqsDriver(Settings.from_url(Url.parse(h.url())), namespace=h.namespace, store=store)
+    driver.prepare(["default"])
+    small, large = h.message(), h.message(body='"' + "x" * 1_200_000 + '"')
+    driver.send([large])
+    driver.send([small])
+    real = store.get
+
+    def get(name):
+        raise DriverUnavailable("S3 does not answer")
+
+    monkeypatch.setattr(store, "get", get)
+    found = []
+    wait_until(
+        lambda: found.extend(d.message.id for d in _claimed(driver)) or small.id in found, "the other job to be lent"
+    )
+    monkeypatch.setattr(store, "get", real)
+    late = []
+    wait_until(lambda: late.extend(_claimed(driver)) or late, "the job to be lent when its payload can be read")
+    assert [(d.message.id, d.message.body == large.body, d.attempt) for d in late] == [(large.id, True, 1)]
+    driver.close()
+
+
+def _claimed(driver):
+    try:
+        return driver.claim(["default"], limit=5, lease=30)
+    except DriverUnavailable:
+        return []
