@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
@@ -59,13 +60,17 @@ def scenario_payload_large_above_limit(h: Harness) -> None:
     text = "x" * (largest(queue) + 1)
     driver = _driver(queue)
     sent: list[Any] = []
-    real = driver.send
 
-    def watched(messages: Any, **options: Any) -> None:
-        sent.extend(messages)
-        real(messages, **options)
+    def watch(verb: Callable[..., None]) -> Callable[..., None]:
+        def watched(what: Any, **options: Any) -> None:
+            sent.append(what)
+            verb(what, **options)
 
-    driver.send = watched
+        return watched
+
+    for name in ("send", "send_fresh"):
+        if hasattr(driver, name):
+            setattr(driver, name, watch(getattr(driver, name)))
     with pytest.raises(PayloadTooLarge) as caught:
         queue.dispatch(Job("t", text))
     assert (caught.value.size, caught.value.limit) == (driver.limits.body_bytes + 1, driver.limits.body_bytes)
