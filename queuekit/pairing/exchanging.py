@@ -19,6 +19,7 @@ from queuekit.contract import (
     Wakeup,
 )
 from queuekit.pairing.paired import Paired
+from queuekit.pairing.tickets import known
 
 __all__ = ["Exchanging"]
 
@@ -46,7 +47,7 @@ class Exchanging(Paired):
         if not self._relay.sweeps:
             return self.settle(outcomes), self._claim_if_possible(queues, limit, lease, places, recover=recover)
         with self._relay.awake(recover=recover):
-            tickets = self._take(queues, limit=min(limit, self._transport.limits.batch))
+            tickets = known(self._take(queues, limit=min(limit, self._transport.limits.batch)))
             if not tickets:
                 return self.settle(outcomes), []
             try:

@@ -58,7 +58,7 @@ from queuekit.contract import (
 from queuekit.pairing.acknowledging import Acknowledging
 from queuekit.pairing.reach import Reach
 from queuekit.pairing.relay import INTERVAL, WITHIN, Relay
-from queuekit.pairing.tickets import foreign, is_ticket
+from queuekit.pairing.tickets import is_ticket, known
 
 __all__ = ["Engine", "Paired"]
 
@@ -221,6 +221,7 @@ class Paired:
     ) -> list[Delivery]:
         if not carried:
             return []
+        carried = known(carried)
         try:
             self._adopt(carried)
             ids = [ticket.message.id for ticket in carried]
@@ -231,9 +232,9 @@ class Paired:
         let_go(carried)
         return self._in_turn(carried, answers)
 
-    def _adopt(self, carried: Sequence[Delivery]) -> None:
+    def _adopt(self, tickets: Sequence[Delivery]) -> None:
         """Take what somebody else wrote to the transport into the store, where it ends as undecodable, bytes intact."""
-        strange = [foreign(ticket.message) for ticket in carried if not is_ticket(ticket.message)]
+        strange = [ticket.message for ticket in tickets if not is_ticket(ticket.message)]
         if strange:
             self._store.admit(strange, publish_within=self._within)
 

@@ -13,7 +13,7 @@ import pytest
 
 from queuekit import Job
 from queuekit.clock import SystemClock
-from queuekit.contract import DispatchTimeout, Done, DriverRejected, DriverUnavailable, Message
+from queuekit.contract import Dead, DispatchTimeout, Done, DriverRejected, DriverUnavailable, Message
 from queuekit.ids import new_id
 from queuekit.pairing import Paired
 from queuekit.pairing.build import kind_for
@@ -365,4 +365,32 @@ def scenario_pair_06_open_while_the_transport_is_away(h: Harness) -> None:
     [delivery] = wait_until(lambda: pair.claim(["default"], limit=1, lease=10, wait=0.2), "the job to be published")
     assert delivery.message.id == message.id
     assert pair.settle([Done(delivery)]) == ["applied"]
+    pair.close()
+
+
+@scenario("PAIR-07", suite="contract", needs=("pair",), timing=True)
+def scenario_pair_07_a_foreign_message_with_an_id_of_its_own(h: Harness) -> None:
+    """Put a message with an id that is no UUID onto the transport: it is lent once, as it came, and others run beside it."""
+    parts = h.parts()
+    assert parts is not None
+    transport, store = parts
+    pair = _pair(transport, store)
+    pair.prepare(["default"])
+    job = h.message("job")
+    transport.send([Message("order-1", "default", "foreign", "no envelope")])
+    pair.send([job])
+    lent: list[Any] = []
+
+    def both() -> bool:
+        lent.extend(pair.claim(["default"], limit=10, lease=10))
+        return len(lent) >= 2
+
+    wait_until(both, "both to be lent")
+    assert {delivery.message.body for delivery in lent} == {"no envelope", "job"}
+    [strange] = [delivery for delivery in lent if delivery.message.id != job.id]
+    assert pair.settle([Dead(strange, "undecodable")]) == ["applied"]
+    [record] = pair.get([strange.message.id])
+    assert record is not None
+    assert (record.state, record.reason, record.body) == ("failed", "undecodable", "no envelope")
+    assert pair.claim(["default"], limit=10, lease=10) == [], "it was lent twice"
     pair.close()
