@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from queuekit.contract import DriverRejected, DriverUnavailable, Patience, QueueClosed
+from queuekit.contract import DriverError, DriverRejected, DriverUnavailable, Patience, QueueClosed
 from queuekit.sqlite.errors import sqlite_errors
 
 T = TypeVar("T")
@@ -46,6 +46,9 @@ class Writer:
     Threads queue their operation and then take the lock; whoever gets it runs all that are queued in one transaction, and
     the others find theirs done. If one operation fails, all are rolled back and each gets a transaction of its own, so
     only the guilty one fails. Operations may therefore run twice and must not change anything but the database.
+
+    A thread may be interrupted at any moment, by Ctrl-C or its handler's timeout: so an operation stays in the queue until it is
+    done, and no transaction stays open.
     """
 
     def __init__(self, path: str, *, synchronous: str, busy_timeout: float) -> None:
@@ -91,7 +94,9 @@ class Writer:
             self._lock.release()
 
     def _serve_all(self, doing: str) -> None:
-        wishes = [self._wishes.popleft() for _ in range(len(self._wishes))]
+        wishes = [self._wishes[place] for place in range(len(self._wishes))]  # others only append
+        wishes = [wish for wish in wishes if not wish.done]
+        interruption: BaseException | None = None
         try:
             with sqlite_errors(self._path, doing=doing):
                 results = self._transaction([wish.operation for wish in wishes])
@@ -103,8 +108,14 @@ class Writer:
                     wish.error = error
             else:
                 self._serve_one_by_one(wishes, doing)
+                if not isinstance(error, DriverError) and all(wish.error is None for wish in wishes):
+                    interruption = error  # none of them is guilty
         for wish in wishes:
             wish.done = True
+        while self._wishes and self._wishes[0].done:
+            self._wishes.popleft()
+        if interruption is not None:
+            raise interruption
 
     def _serve_one_by_one(self, wishes: list[_Wish[Any]], doing: str) -> None:
         for wish in wishes:
@@ -118,12 +129,13 @@ class Writer:
         self, operations: list[Callable[[sqlite3.Connection], Any]], patience: Patience | None = None
     ) -> list[Any]:
         connection = self._connected()
-        self._begin(connection, patience)
+        other = connection.in_transaction  # of the application, to which `native` gave the connection
         try:
+            self._begin(connection, patience)
             results = [operation(connection) for operation in operations]
             connection.execute("COMMIT")
         except BaseException:
-            if connection.in_transaction:
+            if connection.in_transaction and not other:
                 connection.execute("ROLLBACK")
             raise
         return results
