@@ -88,6 +88,11 @@ class Child:
         self._connection.close()
         return self._process.exitcode
 
+    @property
+    def alive(self) -> bool:
+        """Whether it has not died."""
+        return self._process.is_alive()
+
     def exit_code(self) -> int | None:
         """Return how a dead child ended."""
         self._process.join(1.0)
@@ -105,9 +110,7 @@ class ProcessPool:
 
     def run(self, attempt: Attempt) -> Outcome:
         """Run the attempt in a child; blocks this thread until it ends, is killed, or dies."""
-        with self._lock:
-            child = self._free.pop() if self._free else None
-        child = child or Child()
+        child = self._free_one() or Child()
         child.give(attempt)
         attempt.stop = lambda: child.stop(attempt)
         try:
@@ -127,6 +130,17 @@ class ProcessPool:
         with self._lock:
             self._free.append(child)
         return outcome
+
+    def _free_one(self) -> Child | None:
+        """Take a child that is free and lives: one that died meanwhile would cost the job an attempt that never began."""
+        while True:
+            with self._lock:
+                if not self._free:
+                    return None
+                child = self._free.pop()
+            if child.alive:
+                return child
+            child.exit_code()
 
     def _await(self, attempt: Attempt, child: Child) -> Outcome | None:
         clock = self._runtime.clock

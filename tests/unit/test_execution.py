@@ -269,3 +269,12 @@ def test_a_job_that_cannot_be_settled_yet_is_not_lent_to_others(monkeypatch: pyt
             handle.wait(10)
             assert ran == [1], "another worker ran it again, for nobody renewed its lease"
         worker.stop(5)
+
+
+def test_a_child_that_died_while_it_was_idle_costs_no_job_its_only_attempt(queue: Queue) -> None:
+    queue.register("p", in_process, executor="process", retries=0)
+    queue.start_workers(1)
+    pid = queue.dispatch(Job("p", {"n": 1})).result(30)["pid"]
+    os.kill(pid, signal.SIGKILL)
+    time.sleep(0.2)
+    assert queue.dispatch(Job("p", {"n": 2})).result(30)["n"] == 2
