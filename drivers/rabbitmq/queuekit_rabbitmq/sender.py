@@ -85,7 +85,7 @@ class Sender:
 
     def _late(self, session: Session, patience: Patience | None) -> Refusal:
         why = f"RabbitMQ takes no messages at the moment: {session.blocked}" if session.blocked else "no confirm came"
-        if patience is not None:
+        if patience is not None and patience.remaining() is not None:
             return DispatchTimeout(f"the dispatch's time ran out before anything was sent: {why}")
         return DriverUnavailable(f"{why} within {self._settings.confirm_timeout} s; nothing was sent")
 

@@ -254,6 +254,22 @@ def test_fq_07_a_confirm_that_does_not_come_leaves_the_message_unknown(make: Mak
     assert claim(driver)[0].message.body == "perhaps"
 
 
+def test_fq_07_a_dispatch_without_a_timeout_ends_with_the_drivers_own(make: Make, node: ProcessServer) -> None:
+    driver = make(confirm_timeout=0.7)
+    driver.send([message("before")])
+    session: Any = driver._links._publishing
+    node.freeze()
+    begin = time.monotonic()
+    with pytest.raises(AmbiguousSend):
+        driver.send([message("perhaps")])
+    session.session.blocked = "an alarm"
+    with pytest.raises(DriverUnavailable, match=r"within 0\.7 s; nothing was sent"):
+        driver.send([message("not sent")], patience=Patience(cancel=threading.Event(), clock=SystemClock()))
+    took = time.monotonic() - begin
+    node.thaw()
+    assert 1.4 <= took < 4
+
+
 def test_fq_08_what_cannot_be_routed_is_never_dropped_in_silence(
     make: Make, node: ProcessServer, namespace: str
 ) -> None:
