@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
-__all__ = ["leave_at_once", "never_end", "which_process"]
+__all__ = ["leave_at_once", "never_end", "note_process"]
 
 
-def which_process() -> int:
-    """Return the id of the process that runs this."""
-    return os.getpid()
+def note_process(path: str) -> None:
+    """Append the id of the process that runs this to a file."""
+    with Path(path).open("a") as file:
+        file.write(f"{os.getpid()}\n")
 
 
 def never_end() -> None:

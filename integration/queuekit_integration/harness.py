@@ -26,6 +26,7 @@ from queuekit import Job, JobHandle, Queue, VirtualClock
 from queuekit.contract import Delivery, Driver, DriverError, DriverUnavailable, Message
 from queuekit.drivers import connect, features_of
 from queuekit.ids import new_id
+from queuekit.worker.inline import run_due
 from queuekit.worker.worker import Worker
 from queuekit_integration.checker import Plan, check
 from queuekit_integration.expectations import Expectation, Weaker
@@ -37,7 +38,7 @@ from queuekit_integration.servers import CannotCauseError, Fault, Server
 from queuekit_integration.sessions import Sessions
 from queuekit_integration.told import Ending, Told, ending_of, last_told
 
-__all__ = ["Harness", "WorkerProcess", "logged", "wait_until"]
+__all__ = ["Harness", "WorkerProcess", "drive", "logged", "wait_until"]
 
 DEADLINE = 20.0
 """Seconds after which a wait fails; far above what any step takes, so that only a real hang reaches it."""
@@ -54,6 +55,21 @@ def wait_until(predicate: Callable[[], Any], what: str, *, seconds: float = DEAD
             message = f"not within {seconds} s: {what}"
             raise AssertionError(message)
         time.sleep(0.005)
+
+
+def drive(h: Harness, queue: Queue, seconds: float, step: float = 1.0, *, job: JobHandle[Any] | None = None) -> None:
+    """Let virtual time pass in steps, running what is due at each; where time really passes, until `job` has ended, and a little on."""
+    run_due(queue)
+    if not h.virtual and job is not None:
+        wait_until(lambda: (run_due(queue), h.standing(job).ended)[1], f"job {job.id} to end")
+        h.advance(0.2)
+        run_due(queue)
+        return
+    passed = 0.0
+    while passed < seconds:
+        h.advance(step)
+        passed += step
+        run_due(queue)
 
 
 @contextlib.contextmanager
@@ -471,7 +487,7 @@ class Harness:
         """Return where a job stands now: looked up where that can be done, else by the last outcome that was accepted of it."""
         if self.lookup:
             return ending_of(handle.info())
-        return last_told(self.folder, handle.id) or Ending("pending")
+        return last_told(self.folder, handle.id) or Ending("pending", attempt=0)
 
     def ended(self, handle: JobHandle[Any], *, seconds: float = DEADLINE) -> Ending:
         """Block until a job has ended; return how. Looked up where that can be done, else as its worker told it."""

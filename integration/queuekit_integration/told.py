@@ -13,12 +13,14 @@ from pathlib import Path
 import msgspec
 
 from queuekit import Event, JobInfo
+from queuekit.contract import Failure
 
 __all__ = ["Ending", "Told", "ending_of", "last_told"]
 
 SUFFIX = ".told"
 ENDED = frozenset({"completed", "failed", "cancelled"})
-OUTCOMES = ENDED | {"retrying", "snoozed", "released"}
+REFUNDED = frozenset({"snoozed", "released"})
+OUTCOMES = ENDED | {"retrying"} | REFUNDED
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -72,7 +74,10 @@ class Told:
 
     def _write(self, said: Event) -> None:
         assert said.job_id is not None
-        line = Line(said.at, said.job_id, _state(said), said.reason, said.attempt, said.error)
+        attempt = said.attempt
+        if attempt is not None and said.kind in REFUNDED:
+            attempt -= 1
+        line = Line(said.at, said.job_id, _state(said), said.reason, attempt, said.error)
         os.write(self._file, msgspec.json.encode(line) + b"\n")
 
     def close(self) -> None:
@@ -104,5 +109,8 @@ def _lines(folder: Path) -> Iterator[Line]:
 
 def ending_of(info: JobInfo) -> Ending:
     """Return where a job stands, by its record."""
-    errors = (f"{failure.kind}: {failure.message}" for failure in info.errors)
-    return Ending(info.state, info.reason, info.attempt, tuple(errors))
+    return Ending(info.state, info.reason, info.attempt, tuple(map(_said, info.errors)))
+
+
+def _said(failure: Failure) -> str:
+    return f"{failure.kind}: {failure.message}" if failure.kind else failure.reason

@@ -494,7 +494,7 @@ def _dispatched(queue: Queue) -> bool:
     return True
 
 
-@scenario("LSE-05", needs=("server", "processes", "browse", "count"), faults=("proxy",), timing=True)
+@scenario("LSE-05", needs=("server", "processes", "count", "lease"), faults=("proxy",), timing=True)
 def scenario_lse_05_heartbeat_survives_one_error(h: Harness) -> None:
     queue, proxy = h.queue(), h.proxy()
     holder = h.spawn_worker(through=proxy, lease=1.5, concurrency=1)
@@ -505,7 +505,7 @@ def scenario_lse_05_heartbeat_survives_one_error(h: Harness) -> None:
         assert proxy.reset_all()
         time.sleep(1.0)
     h.fired("reset")
-    assert handle.wait(20).state == "completed"
+    assert h.ended(handle).state == "completed"
     assert len(h.starts()) == 1, "a renewal that failed once, most of a lease before its end, cost the lease"
     h.finish(Plan(dispatches=1, faults=("reset",), workers=(holder.pid,)))
 

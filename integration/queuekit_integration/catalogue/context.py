@@ -22,7 +22,7 @@ from queuekit import (
 )
 from queuekit.worker.inline import run_due
 from queuekit_integration import handlers
-from queuekit_integration.harness import Harness, wait_until
+from queuekit_integration.harness import Harness, drive, wait_until
 from queuekit_integration.registry import scenario
 
 
@@ -127,7 +127,7 @@ def scenario_ctx_06_cancel_races_completion(h: Harness) -> None:
         assert len(ends.get(handle.id, [])) <= 1
 
 
-@scenario("CTX-07", needs=("browse", "delay"), timing=True)
+@scenario("CTX-07", timing=True)
 def scenario_ctx_07_timeout_per_job(h: Harness) -> None:
     queue = h.queue()
 
@@ -144,28 +144,30 @@ def scenario_ctx_07_timeout_per_job(h: Harness) -> None:
     queue.register("burn", handlers.never_end, executor="process", timeout=0.3, retries=0)
     queue.start_workers(2)
     for handle in (spin.dispatch(), rest.dispatch(), queue.dispatch(Job("burn"))):
-        info = handle.wait(20)
-        assert (info.state, info.reason) == ("failed", "timeout"), f"{info.type}: {info.state}, {info.reason}"
+        info = h.ended(handle)
+        assert (info.state, info.reason) == ("failed", "timeout")
 
 
-@scenario("CTX-08", needs=("browse",))
+@scenario("CTX-08")
 def scenario_ctx_08_deadline_passes_while_queued(h: Harness) -> None:
     queue = h.queue(virtual=True)
     ran: list[int] = []
     queue.register("t", lambda: ran.append(1))
-    handle = queue.dispatch(Job("t", deadline=10))
-    h.advance(11)
+    deadline = 10 if h.virtual else 0.2
+    handle = queue.dispatch(Job("t", deadline=deadline))
+    h.advance(deadline * 1.1)
     run_due(queue)
     assert ran == []
-    assert (handle.state, handle.info().reason) == ("failed", "deadline")
+    ending = h.ended(handle)
+    assert (ending.state, ending.reason) == ("failed", "deadline")
 
 
-@scenario("CTX-09", needs=("browse", "delay"))
+@scenario("CTX-09")
 def scenario_ctx_09_context_propagates(h: Harness) -> None:
     queue = h.queue(virtual=True)
     seen: list[dict[str, str]] = []
 
-    @queue.job(name="t", retries=2)
+    @queue.job(name="t", retries=2, backoff=Backoff.constant(h.brief(2)))
     def job(ctx: JobContext) -> None:
         assert current_job().id == ctx.id
         seen.append(ctx.headers)
@@ -173,20 +175,18 @@ def scenario_ctx_09_context_propagates(h: Harness) -> None:
             raise ValueError("no")
 
     headers = {"traceparent": "00-abc-def-01", "locale": "de_AT"}
-    job.using(headers=headers).dispatch()
-    run_due(queue)
-    h.advance(10)
-    run_due(queue)
+    handle = job.using(headers=headers).dispatch()
+    drive(h, queue, 10, 10, job=handle)
     assert seen == [headers, headers]
 
 
-@scenario("CTX-10", needs=("delay",))
+@scenario("CTX-10")
 def scenario_ctx_10_header_limits(h: Harness) -> None:
     """Send more headers than any broker has room for, with names and values that none would allow: all arrive at each attempt."""
     queue = h.queue(virtual=True)
     seen: list[dict[str, str]] = []
 
-    @queue.job(name="t", retries=1, backoff=Backoff.constant(1))
+    @queue.job(name="t", retries=1, backoff=Backoff.constant(h.brief(1)))
     def job(ctx: JobContext) -> None:
         seen.append(ctx.headers)
         if ctx.attempt == 1:
@@ -194,10 +194,8 @@ def scenario_ctx_10_header_limits(h: Harness) -> None:
 
     headers = {f"x-header-{number}": "v" * number for number in range(40)}
     headers |= {"": "no name", "ü \u0000 😀": 'quotes " and \\', "AWS.reserved": "x", "x" * 300: "long"}
-    job.using(headers=headers).dispatch()
-    run_due(queue)
-    h.advance(1.1)
-    run_due(queue)
+    handle = job.using(headers=headers).dispatch()
+    drive(h, queue, 1.1, 1.1, job=handle)
     assert seen == [headers, headers]
     bad: list[Any] = [{"a": 1}, {1: "a"}, "text", {"a": "\ud800"}, {"\ud800": "a"}]
     for wrong in bad:
@@ -338,7 +336,7 @@ def scenario_repeated_startup_shutdown_cycles(h: Harness) -> None:
     wait_until(lambda: threading.active_count() <= before, "all threads of the stopped workers to end")
 
 
-@scenario("WRK-01", needs=("processes", "count", "browse"), timing=True)
+@scenario("WRK-01", needs=("processes", "count"), timing=True)
 def scenario_wrk_01_graceful_drain(h: Harness) -> None:
     queue = h.queue()
     worker = h.spawn_worker(concurrency=4, lease=2.0)
@@ -346,9 +344,9 @@ def scenario_wrk_01_graceful_drain(h: Harness) -> None:
     wait_until(lambda: len(h.starts()) == 4, "four jobs to run")
     assert worker.terminate() == 0
     assert len(h.starts()) == 4, "a job was started during the drain"
-    states = [handle.state for handle in handles]
+    states = [h.standing(handle).state for handle in handles]
     assert (states.count("completed"), states.count("pending")) == (4, 20)
-    assert all(handle.info().attempt == 0 for handle in handles if handle.state == "pending")
+    assert all(h.standing(handle).attempt == 0 for handle in handles if h.standing(handle).state == "pending")
 
 
 @scenario("WRK-09", needs=("pause", "browse", "count"), timing=True)
@@ -378,24 +376,23 @@ def scenario_wrk_09_pause_resume_worker(h: Harness) -> None:
     assert ran == [0, 1, 2, 3]
 
 
-@scenario("WRK-12", needs=("browse", "delay"))
+@scenario("WRK-12")
 def scenario_wrk_12_unregistered_job(h: Harness) -> None:
     events: list[Event] = []
     queue = h.queue(virtual=True, observers=[events.append])
     handle = queue.dispatch(Job("nobody_knows", retries=0))
     run_due(queue)
-    assert handle.state == "scheduled"
-    assert handle.info().attempt == 0, "an attempt was used"
+    assert h.standing(handle).state == "scheduled"
+    assert h.standing(handle).attempt == 0, "an attempt was used"
     assert any(e.kind == "unknown_type" for e in events)
     h.advance(1.1)
     run_due(queue)
     h.advance(1.1)
     run_due(queue)
-    assert handle.state == "scheduled", "the second wait must be longer than the first"
+    assert h.standing(handle).state == "scheduled", "the second wait must be longer than the first"
     queue.register("nobody_knows", lambda: "known now")
-    h.advance(10)
-    run_due(queue)
-    assert handle.result(1) == "known now"
+    drive(h, queue, 10, 10, job=handle)
+    h.returned(handle, "known now")
 
 
 @scenario("WRK-12-DAY", needs=("browse", "delay"))
@@ -434,7 +431,7 @@ def scenario_wrk_14_concurrency_honoured_and_reached(h: Harness) -> None:
     assert most == 8
 
 
-@scenario("shutdown_during_active_handler", needs=("browse",))
+@scenario("shutdown_during_active_handler")
 def scenario_shutdown_during_active_handler(h: Harness) -> None:
     queue = h.queue()
     inside, leave = threading.Event(), threading.Event()
@@ -453,10 +450,10 @@ def scenario_shutdown_during_active_handler(h: Harness) -> None:
     leave.set()
     stopper.join(20)
     assert not stopper.is_alive()
-    assert handle.result(1) == "finished"
+    h.returned(handle, "finished")
 
 
-@scenario("WRK-02", needs=("browse",))
+@scenario("WRK-02")
 def scenario_wrk_02_grace_exceeded_returns_jobs(h: Harness) -> None:
     queue = h.queue()
     inside = threading.Event()
@@ -471,7 +468,7 @@ def scenario_wrk_02_grace_exceeded_returns_jobs(h: Harness) -> None:
     queue.start_workers(1)
     assert inside.wait(20)
     assert queue.shutdown(timeout=0.2) == []
-    info = handle.info()
+    info = h.standing(handle)
     assert (info.state, info.attempt) == ("pending", 0), "the job must be given back at once, no attempt used"
 
 

@@ -94,7 +94,7 @@ def scenario_observability_contract_event_sequence(h: Harness) -> None:
         assert worked == sequence, f"{job.name}: {told}"
 
 
-@scenario("observability_contract_error_paths", needs=("browse", "delay"), timing=True)
+@scenario("observability_contract_error_paths", needs=("delay",), timing=True)
 def scenario_observability_contract_error_paths(h: Harness) -> None:
     """Whatever goes wrong outside of handlers is told too: outages and their end, foreign bodies, unknown types."""
     heard = Heard()
@@ -107,7 +107,7 @@ def scenario_observability_contract_error_paths(h: Harness) -> None:
     assert worker.ready(20)
     unknown = queue.dispatch(Job("nobody_knows"))
     odd, broken = queue.dispatch(Job("odd")), queue.dispatch(Job("broken"))
-    odd.wait(20)
+    h.ended(odd)
     wait_until(lambda: {"unknown_type", "undecodable", "result_error"} <= set(heard.kinds()), "three kinds of trouble")
     wait_until(lambda: "backoff_failed" in heard.of(broken.id), "the broken backoff to be told")
     assert "unknown_type" in heard.of(unknown.id)
@@ -141,7 +141,7 @@ def _interrupt(queue: Queue, heard: Heard) -> None:
     wait_until(lambda: heard.kinds()["driver_recovered"] == 1, "its end to be told, once")
 
 
-@scenario("OBS-03", needs=("browse", "count", "lease"), timing=True)
+@scenario("OBS-03", needs=("count", "lease"), timing=True)
 def scenario_obs_03_exactly_one_terminal_event(h: Harness) -> None:
     """Refused calls and lost answers in the middle of the load: still one terminal event a job."""
     heard = Heard()

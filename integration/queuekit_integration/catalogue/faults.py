@@ -92,15 +92,16 @@ def scenario_flt_17_rolling_restart_under_load(h: Harness) -> None:
     h.judge(queue, Plan(dispatches=120))
 
 
-@scenario("worker_restart_delay_recovery", needs=("processes", "browse", "delay"), timing=True)
+@scenario("worker_restart_delay_recovery", needs=("processes", "delay"), timing=True)
 def scenario_worker_restart_delay_recovery(h: Harness) -> None:
     queue = h.queue()
     first = h.spawn_worker(lease=1.0)
     [handle] = h.dispatch_recorded(queue, [Job("note", delay=1.5)])
     h.kill_recorded(first)
-    assert handle.state == "scheduled"
+    if h.lookup:
+        assert handle.state == "scheduled"
     second = h.spawn_worker(lease=1.0)
-    assert handle.wait(20).state == "completed"
+    assert h.ended(handle).state == "completed"
     assert len(h.starts()) == 1
     h.recorder.drain("ok")  # there was this one job
     h.judge_history(Plan(dispatches=1, faults=("kill",), workers=(second.pid,)))

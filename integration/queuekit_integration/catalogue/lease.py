@@ -49,7 +49,7 @@ def scenario_lse_03_not_before_expiry(h: Harness) -> None:
     assert len(two.claim(["default"], limit=1, lease=10)) == 1
 
 
-@scenario("LSE-04", needs=("browse", "lease"), timing=True)
+@scenario("LSE-04", needs=("lease",), timing=True)
 def scenario_lse_04_heartbeat_extends(h: Harness) -> None:
     queue = h.queue()
     starts: list[int] = []
@@ -62,7 +62,7 @@ def scenario_lse_04_heartbeat_extends(h: Harness) -> None:
     other = h.queue()
     other.register("long", long.fn)
     with queue.worker(concurrency=2, lease=0.5), other.worker(concurrency=1, lease=0.5):
-        info = long.dispatch().wait(20)
+        info = h.ended(long.dispatch())
     assert info.state == "completed"
     assert starts == [1]
 
@@ -220,14 +220,14 @@ def scenario_lse_14_max_lease_ceiling(h: Harness) -> None:
             queue.worker(lease=lease)
 
 
-@scenario("LSE-GIL", needs=("processes", "browse"), timing=True)
+@scenario("LSE-GIL", needs=("processes",), timing=True)
 def scenario_lse_busy_python_does_not_starve_renewal(h: Harness) -> None:
     queue = h.queue()
     h.spawn_worker(lease=1.0, concurrency=4)
     h.spawn_worker(lease=1.0, concurrency=1)
     handles = [queue.dispatch(Job("hog", {"seconds": 3})) for _ in range(4)]
     for handle in handles:
-        assert handle.wait(40).state == "completed"
+        assert h.ended(handle, seconds=40).state == "completed"
     assert len(h.starts()) == 4, "a lease was lost although its worker lived"
 
 

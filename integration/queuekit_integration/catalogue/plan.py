@@ -10,15 +10,25 @@ from typing import Any
 
 import pytest
 
-from queuekit import Backoff, ConfigurationError, DispatchCancelled, DispatchTimeout, Event, Job, JobContext, Queue
+from queuekit import (
+    Backoff,
+    ConfigurationError,
+    DispatchCancelled,
+    DispatchTimeout,
+    Event,
+    Job,
+    JobContext,
+    JobHandle,
+    Queue,
+)
 from queuekit.contract import Again, Done, DriverUnavailable
 from queuekit.worker.inline import run_due
 from queuekit_integration.checker import Plan
-from queuekit_integration.harness import Harness, wait_until
+from queuekit_integration.harness import Harness, drive, wait_until
 from queuekit_integration.registry import scenario
 
 
-@scenario("register_handler", needs=("browse",))
+@scenario("register_handler")
 def scenario_register_handler(h: Harness) -> None:
     queue = h.queue(virtual=True)
     queue.register("by.name", lambda a, b=2: a + b, retries=1)
@@ -30,7 +40,8 @@ def scenario_register_handler(h: Harness) -> None:
     assert decorated(4) == 40, "it is still the plain function"
     handles = [queue.dispatch(Job("by.name", {"a": 1})), decorated.dispatch(4)]
     run_due(queue)
-    assert [handle.result(1) for handle in handles] == [3, 40]
+    for handle, result in zip(handles, (3, 40), strict=True):
+        h.returned(handle, result)
 
 
 @scenario("dispatch_burst", needs=("count",))
@@ -60,12 +71,12 @@ def scenario_wait_all_processed(h: Harness) -> None:
     assert counts.queues[0].scheduled == 1, "a delayed job does not hold a drain up"
 
 
-@scenario("poison_message_max_retry", needs=("browse", "delay"))
+@scenario("poison_message_max_retry")
 def scenario_poison_message_max_retry(h: Harness) -> None:
     queue = h.queue(virtual=True)
     starts: list[str] = []
 
-    @queue.job(name="poison", retries=3, backoff=Backoff.constant(1))
+    @queue.job(name="poison", retries=3, backoff=Backoff.constant(h.brief(1)))
     def poison(ctx: JobContext) -> None:
         starts.append(ctx.id)
         raise RuntimeError("poison")
@@ -73,26 +84,24 @@ def scenario_poison_message_max_retry(h: Harness) -> None:
     bad = poison.dispatch()
     queue.register("fine", lambda: "fine")
     good = queue.dispatch(Job("fine"))
-    for _ in range(10):
-        run_due(queue)
-        h.advance(1.1)
+    drive(h, queue, 11, 1.1, job=bad)
     assert starts == [bad.id] * 4
-    assert bad.state == "failed"
-    assert good.result(1) == "fine"
+    assert h.standing(bad).state == "failed"
+    h.returned(good, "fine")
 
 
-@scenario("worker_restart_recovery", needs=("browse",))
+@scenario("worker_restart_recovery")
 def scenario_worker_restart_recovery(h: Harness) -> None:
     queue = h.queue()
     queue.register("t", lambda payload: payload)
     before = queue.dispatch(Job("t", 1))
     queue.start_workers(2)
-    assert before.result(20) == 1
+    h.returned(before, 1)
     queue.shutdown(5)
     between = queue.dispatch(Job("t", 2))
-    assert between.state == "pending"
+    assert h.standing(between).state == "pending"
     queue.start_workers(2)
-    assert between.result(20) == 2
+    h.returned(between, 2)
 
 
 @scenario("unique_queue_scope", needs=("unique",))
@@ -134,7 +143,7 @@ def scenario_dispatch_context_cancellation_followup_health(h: Harness) -> None:
     assert queue.stats().pending == 1
 
 
-@scenario("shutdown_during_delay_retry", needs=("browse", "delay"))
+@scenario("shutdown_during_delay_retry")
 def scenario_shutdown_during_delay_retry(h: Harness) -> None:
     queue = h.queue()
     attempts: list[int] = []
@@ -147,11 +156,11 @@ def scenario_shutdown_during_delay_retry(h: Harness) -> None:
 
     handle = flaky.dispatch()
     queue.start_workers(1)
-    wait_until(lambda: handle.state == "scheduled", "the first attempt to fail")
+    wait_until(lambda: h.standing(handle).state == "scheduled", "the first attempt to fail")
     queue.shutdown(5)
-    assert handle.state == "scheduled", "the retry was lost with its worker"
+    assert h.standing(handle).state == "scheduled", "the retry was lost with its worker"
     queue.start_workers(1)
-    assert handle.wait(20).state == "completed"
+    assert h.ended(handle).state == "completed"
     assert attempts == [1, 2]
 
 
@@ -226,7 +235,7 @@ def scenario_duplicate_delivery_idempotency(h: Harness) -> None:
     assert (record.state, record.result, record.attempt) == ("completed", "2", 2)
 
 
-@scenario("ack_boundary_interrupted", needs=("browse", "count"), timing=True)
+@scenario("ack_boundary_interrupted", needs=("count", "lease"), timing=True)
 def scenario_ack_boundary_interrupted(h: Harness) -> None:
     """Interrupt the backend between a handler's end and its settlement: it is settled later, and not run again."""
     queue = h.queue()
@@ -245,7 +254,7 @@ def scenario_ack_boundary_interrupted(h: Harness) -> None:
     with h.outage(queue):
         leave.set()
         time.sleep(0.5)  # the settlement fails, and more than once
-    assert handle.wait(30).state == "completed"
+    assert h.ended(handle, seconds=30).state == "completed"
     worker.stop(5)
     assert ran == [1]
     h.finish(Plan(dispatches=1, faults=("outage",)))
@@ -370,7 +379,7 @@ def scenario_retry_delay_timing_windows(h: Harness) -> None:
     assert waits == sorted(waits), "backoff grows"
 
 
-@scenario("delayed_restart_recovery", needs=("processes", "delay", "browse", "count"), timing=True)
+@scenario("delayed_restart_recovery", needs=("processes", "delay", "count"), timing=True)
 def scenario_delayed_restart_recovery(h: Harness) -> None:
     """Let producer and backend end while a delay runs: it goes on, and the job runs once, when it is due."""
     first = h.queue()
@@ -378,11 +387,13 @@ def scenario_delayed_restart_recovery(h: Harness) -> None:
     [handle] = h.dispatch_recorded(first, [Job("t", delay=2.0)])
     first.close()
     second = h.queue()
-    second.register("t", lambda: time.monotonic())
+    ran: list[float] = []
+    second.register("t", lambda: ran.append(time.monotonic()))
     worker = h.work(second, lease=2.0)
     with h.outage(second):
         time.sleep(1.2)
-    assert second.get(handle.id).result(20) - begun >= 2.0
+    assert h.ended(JobHandle(second, handle.id)).state == "completed"
+    assert ran[0] - begun >= 2.0
     worker.stop(5)
     h.finish(Plan(dispatches=1, faults=("outage",)))
 
@@ -424,7 +435,7 @@ def scenario_config_option_fuzz(h: Harness) -> None:
     assert counts.pending + sum(c.scheduled for c in counts.queues) == accepted
 
 
-@scenario("observability_contract", needs=("browse", "delay"))
+@scenario("observability_contract")
 def scenario_observability_contract(h: Harness) -> None:
     events: list[Event] = []
     queue = h.queue(virtual=True, observers=[events.append])

@@ -9,25 +9,10 @@ from typing import Any
 
 import pytest
 
-from queuekit import Backoff, Event, Fail, Job, JobContext, JobHandle, Queue, Retry, Snooze
+from queuekit import Backoff, Event, Fail, Job, JobContext, Retry, Snooze
 from queuekit.worker.inline import run_due
-from queuekit_integration.harness import Harness, wait_until
+from queuekit_integration.harness import Harness, drive
 from queuekit_integration.registry import scenario
-
-
-def drive(h: Harness, queue: Queue, seconds: float, step: float = 1.0, *, job: JobHandle[Any] | None = None) -> None:
-    """Let virtual time pass in steps, running what is due at each; where time really passes, until `job` has ended, and a little on."""
-    run_due(queue)
-    if not h.virtual and job is not None:
-        wait_until(lambda: (run_due(queue), h.standing(job).ended)[1], f"job {job.id} to end")
-        h.advance(0.2)
-        run_due(queue)
-        return
-    passed = 0.0
-    while passed < seconds:
-        h.advance(step)
-        passed += step
-        run_due(queue)
 
 
 @scenario("RTY-01")
