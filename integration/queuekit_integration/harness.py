@@ -295,6 +295,10 @@ class Harness:
         have = features_of(driver) | {name for name, holds in facts.items() if holds}
         return [need for need in needs if need not in have]
 
+    def can(self, feature: str) -> bool:
+        """Whether the driver has what lets a scenario look closer; what a scenario cannot do without is among its needs."""
+        return not self.lacks((feature,))
+
     def faults(self) -> frozenset[Fault]:
         """Return what can be done to this cell's server; nothing where there is none."""
         return frozenset() if self.server is None else self.server.faults

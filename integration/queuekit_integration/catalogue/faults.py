@@ -41,7 +41,7 @@ def scenario_flt_13_worker_kill9_in_handler(h: Harness) -> None:
     h.judge(queue, Plan(dispatches=60, redelivery=True, faults=("kill",)))
 
 
-@scenario("FLT-14", needs=("processes", "browse", "fenced"), timing=True)
+@scenario("FLT-14", needs=("processes", "count", "lease", "fenced"), timing=True)
 def scenario_flt_14_worker_sigstop_past_lease(h: Harness) -> None:
     queue = h.queue()
     zombie = h.spawn_worker(lease=1.0, concurrency=1)
@@ -51,8 +51,8 @@ def scenario_flt_14_worker_sigstop_past_lease(h: Harness) -> None:
     other = h.spawn_worker(lease=1.0, concurrency=1)
     wait_until(lambda: len(h.starts()) == 2, "the second worker to take the job over")
     zombie.thaw()
-    info = handle.wait(20)
-    assert (info.state, info.attempt) == ("completed", 2)
+    ending = h.ended(handle)
+    assert (ending.state, ending.attempt) == ("completed", 2)
     wait_until(
         lambda: any(n["f"] == "end" and n["pid"] == zombie.pid for n in h.notes()), "the zombie's handler to end"
     )
@@ -60,7 +60,7 @@ def scenario_flt_14_worker_sigstop_past_lease(h: Harness) -> None:
     ends = {n["pid"]: n for n in h.notes() if n["f"] == "end"}
     assert ends[zombie.pid]["lost"] is True, "the zombie was not told"
     assert ends[other.pid]["lost"] is False
-    assert handle.info().attempt == 2
+    assert h.standing(handle).attempt == 2
     h.judge(queue, Plan(dispatches=1, redelivery=True, faults=("freeze",)))
 
 

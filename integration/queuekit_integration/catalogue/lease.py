@@ -91,7 +91,7 @@ def scenario_lse_07_stale_settle_is_rejected(h: Harness) -> None:
     assert two.settle([Done(fresh)]) == ["applied"]
 
 
-@scenario("LSE-08", suite="contract", needs=("lease", "fenced", "browse"))
+@scenario("LSE-08", suite="contract", needs=("lease", "fenced"))
 def scenario_lse_08_stale_fail_is_rejected(h: Harness) -> None:
     one, two = h.driver(), h.driver()
     one.send([h.message()])
@@ -100,9 +100,12 @@ def scenario_lse_08_stale_fail_is_rejected(h: Harness) -> None:
     fresh = h.claim_one(two, lease=10)
     assert one.settle([Again(stale)]) == ["lost"]
     assert one.settle([Dead(stale, "error")]) == ["lost"]
-    browser: Any = two
-    [record] = browser.get([fresh.message.id])
-    assert (record.state, record.attempt) == ("running", 2)
+    assert fresh.attempt == 2
+    if h.can("browse"):
+        browser: Any = two
+        [record] = browser.get([fresh.message.id])
+        assert (record.state, record.attempt) == ("running", 2)
+    assert two.settle([Done(fresh)]) == ["applied"], "the stale failure took the job from its holder"
 
 
 @scenario("LSE-09", suite="contract", needs=("lease", "fenced"))
@@ -298,7 +301,7 @@ def scenario_lse_16_prefetch_does_not_burn_lease(h: Harness) -> None:
     assert sorted(starts) == sorted((handle.id, 1) for handle in handles)
 
 
-@scenario("LSE-17", needs=("processes", "browse", "lease"), timing=True)
+@scenario("LSE-17", needs=("processes", "lease"), timing=True)
 def scenario_lse_17_crash_between_claim_and_start(h: Harness) -> None:
     """Kill a worker between claim and start: the hand-out is charged, and the job starts once, elsewhere."""
     queue = h.queue()
@@ -306,9 +309,10 @@ def scenario_lse_17_crash_between_claim_and_start(h: Harness) -> None:
     handle = queue.dispatch(Job("note"))
     first.end()
     assert h.starts() == []
-    assert handle.info().attempt == 1
+    if h.lookup:
+        assert handle.info().attempt == 1
     h.spawn_worker(lease=1.0)
-    assert handle.wait(20).state == "completed"
+    assert h.ended(handle).state == "completed"
     [start] = h.starts()
     assert start["attempt"] == 2
 

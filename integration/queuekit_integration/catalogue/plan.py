@@ -221,7 +221,7 @@ def scenario_multi_worker_contention(h: Harness) -> None:
     assert len(taken) == len(set(taken)) == 400
 
 
-@scenario("duplicate_delivery_idempotency", suite="contract", needs=("lease", "fenced", "browse"))
+@scenario("duplicate_delivery_idempotency", suite="contract", needs=("lease", "fenced"))
 def scenario_duplicate_delivery_idempotency(h: Harness) -> None:
     """Deliver a job twice after a lost lease: only the newer delivery's outcome counts, once."""
     driver: Any = h.driver()
@@ -231,8 +231,11 @@ def scenario_duplicate_delivery_idempotency(h: Harness) -> None:
     second = h.claim_one(driver, lease=10)
     assert driver.settle([Done(second, result="2")]) == ["applied"]
     assert driver.settle([Done(first, result="1"), Again(first)]) == ["lost", "lost"]
-    [record] = driver.get([second.message.id])
-    assert (record.state, record.result, record.attempt) == ("completed", "2", 2)
+    assert (second.message.id, second.attempt) == (first.message.id, 2)
+    assert driver.claim(["default"], limit=5, lease=10) == [], "the late outcome brought the job back"
+    if h.can("browse"):
+        [record] = driver.get([second.message.id])
+        assert (record.state, record.result, record.attempt) == ("completed", "2", 2)
 
 
 @scenario("ack_boundary_interrupted", needs=("count", "lease"), timing=True)
@@ -398,11 +401,12 @@ def scenario_delayed_restart_recovery(h: Harness) -> None:
     h.finish(Plan(dispatches=1, faults=("outage",)))
 
 
-@scenario("backpressure_saturation", needs=("count", "records"))
+@scenario("backpressure_saturation", needs=("count",))
 def scenario_backpressure_saturation(h: Harness) -> None:
     queue = h.queue()
     gate = threading.Event()
-    queue.register("t", lambda: gate.wait(20))
+    ran: list[bool] = []
+    queue.register("t", lambda: ran.append(gate.wait(20)))
     queue.start_workers(2)
     queue.dispatch_many(Job("t") for _ in range(200))
     wait_until(lambda: queue.stats().in_flight >= 2, "the worker to be saturated")
@@ -411,7 +415,9 @@ def scenario_backpressure_saturation(h: Harness) -> None:
     assert counts.in_flight <= 2 + 2, f"a saturated worker hoards {counts.in_flight} jobs"
     gate.set()
     queue.drain(30)
-    assert queue.stats().queues[0].completed == 200
+    assert ran == [True] * 200
+    if queue.supports("records"):
+        assert queue.stats().queues[0].completed == 200
 
 
 @scenario("config_option_fuzz", needs=("count",))

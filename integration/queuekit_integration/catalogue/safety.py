@@ -60,7 +60,7 @@ def scenario_saf_02_spawn_and_forkserver(h: Harness) -> None:
         h.returned(queue.dispatch(Job("here", 1, queue="other")), 2)
 
 
-@scenario("SAF-03", needs=("browse", "count"))
+@scenario("SAF-03", needs=("count",))
 def scenario_saf_03_client_shared_by_threads(h: Harness) -> None:
     """Share one client among sixteen threads that send, look, count and settle: each gets the answers to its own questions."""
     queue = h.queue()
@@ -73,17 +73,21 @@ def scenario_saf_03_client_shared_by_threads(h: Harness) -> None:
         name = f"q{number}"
         for i in range(10):
             handle = queue.dispatch(Job("t", f"{number}/{i}", queue=name))
-            assert handle.info().payload == f"{number}/{i}"
+            if h.lookup:
+                assert handle.info().payload == f"{number}/{i}"
             [counts] = driver.count([name])
             assert (counts.queue, counts.pending) == (name, 1)
             [delivery] = driver.claim([name], limit=5, lease=60)
             assert delivery.message.id == handle.id
+            assert f"{number}/{i}" in delivery.message.body
             assert driver.settle([_done(delivery)]) == ["applied"]
 
     with ThreadPoolExecutor(16) as pool:
         for used in [pool.submit(use, number) for number in range(16)]:
             used.result(60)
-    assert sum(counts.completed for counts in queue.stats().queues) == 160
+    if queue.supports("records"):
+        assert sum(counts.completed for counts in queue.stats().queues) == 160
+    assert queue.stats().pending == 0
 
 
 def _done(delivery: Any) -> Any:
