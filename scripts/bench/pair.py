@@ -29,7 +29,19 @@ from queuekit_integration.servers import Postgres, ProcessServer, RabbitMQ, Redi
 PAIRS = ("rabbitmq+sqlite", "rabbitmq+postgres", "sqs+redis")
 KINDS: dict[str, Callable[[], Any]] = {"rabbitmq": RabbitMQ, "sqs": Roto, "redis": Redis, "postgres": Postgres}
 OPTIONS = {"postgres": "?migrate=true"}
-VERBS = ("send", "claim", "settle", "exchange", "admit", "published", "outbox", "lend")
+VERBS = (
+    "send",
+    "claim",
+    "settle",
+    "exchange",
+    "admit",
+    "published",
+    "outbox",
+    "lend",
+    "take",
+    "let_go",
+    "settle_and_lend",
+)
 
 
 @contextmanager
