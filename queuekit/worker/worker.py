@@ -407,14 +407,13 @@ class Worker:
     def _before(self, attempt: Attempt) -> bool:
         """Look once more whether it may start; if not, its outcome is set."""
         attempt.started = True
-        if attempt.lost or attempt.lease_end <= self._clock.monotonic():
-            attempt.lost = True
+        if self._is_over(attempt):
             return False
         if attempt.give_back or self._stopping:
             attempt.outcome = Released(attempt.delivery)
             return False
         attempt.outcome = self._runtime.judge(attempt)
-        if attempt.outcome is not None:
+        if attempt.outcome is not None or self._is_over(attempt):  # asking for the backend's time may have taken long
             return False
         timeout = attempt.policy.timeout
         if timeout is not None:
@@ -422,6 +421,11 @@ class Worker:
         if self._runtime.listening:
             self._runtime.tell(attempt, "started")
         return True
+
+    def _is_over(self, attempt: Attempt) -> bool:
+        """Whether the lease has ended, so that others may have the job."""
+        attempt.lost = attempt.lost or attempt.lease_end <= self._clock.monotonic()
+        return attempt.lost
 
     def _outcome(self, attempt: Attempt, slot: Slot) -> Outcome:
         """Run the handler; trouble around it (no process to be had, a broken hook) is a failed attempt as well."""

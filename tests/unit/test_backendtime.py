@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from queuekit.backendtime import FRESH, BackendTime
+from queuekit.backendtime import AWAY, FRESH, BackendTime
 from queuekit.clock import VirtualClock
 from queuekit.errors import DriverUnavailable
 
@@ -55,10 +55,23 @@ def test_a_backend_that_is_away_is_no_reason_to_fail():
     backend.away = True
     assert time.now() == clock.time()
     backend.away = False
+    clock.advance(AWAY)
     assert time.now() == clock.time() + 3600
     backend.away = True
     clock.advance(FRESH)
     assert time.now() == clock.time() + 3600, "what was known is forgotten"
+
+
+def test_a_backend_that_is_away_is_not_asked_by_every_job():
+    """Each question takes as long as the driver waits for an answer."""
+    backend, clock, time = times()
+    backend.away = True
+    for _ in range(10):
+        time.now()
+    assert backend.asked == 1
+    clock.advance(AWAY)
+    time.now()
+    assert backend.asked == 2
 
 
 def test_a_backend_without_a_clock_is_not_asked():

@@ -278,3 +278,29 @@ def test_a_child_that_died_while_it_was_idle_costs_no_job_its_only_attempt(queue
     os.kill(pid, signal.SIGKILL)
     time.sleep(0.2)
     assert queue.dispatch(Job("p", {"n": 2})).result(30)["n"] == 2
+
+
+def test_a_job_whose_lease_ends_while_the_backend_is_asked_for_its_time_does_not_start(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is cut off waits for an answer; meanwhile others may have taken the job."""
+    ran: list[int] = []
+
+    def handler(ctx: JobContext) -> None:
+        ran.append(ctx.attempt)
+
+    def now() -> float:
+        queue.driver.extend = away  # type: ignore[method-assign]
+        time.sleep(0.5)
+        return time.time()
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise DriverUnavailable("away")
+
+    queue.register("p", handler, deadline=60)
+    queue.dispatch(Job("p"))
+    monkeypatch.setattr(queue.backend_time, "now", now)
+    worker = queue.worker(concurrency=1, lease=0.3).start()
+    until(lambda: worker.done)
+    assert ran == []
+    worker.stop(0)
