@@ -33,7 +33,7 @@ def no_docker() -> str | None:
     if not _somebody_listens():
         return "Docker does not answer"
     try:
-        with contextlib.closing(docker.from_env(timeout=5)) as client:
+        with contextlib.closing(docker.from_env(timeout=int(START))) as client:
             client.ping()
     except Exception as error:  # whatever keeps Docker from answering is the reason that is returned
         return f"Docker does not answer ({type(error).__name__})"
