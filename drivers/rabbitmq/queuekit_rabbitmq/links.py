@@ -79,6 +79,7 @@ class Links:
 
     def publishing(self, patience: Patience | None = None) -> Publishing:
         """Return a live connection for publishing; connects, and blocks until that is done or patience has ended."""
+        self.check()
         with self._lock:
             self.check()
             publishing = self._publishing
@@ -92,6 +93,7 @@ class Links:
 
     def lending(self) -> Lending:
         """Return a live connection for lending; connects, and blocks until that is done."""
+        self.check()
         with self._lock:
             self.check()
             lending = self._lending
@@ -119,18 +121,20 @@ class Links:
         if self._closed:
             raise QueueClosed(CLOSED)
         if os.getpid() != self._pid:
-            # Threads and their connections stay with the parent of a fork.
-            self._pid = os.getpid()
+            # Threads and their connections stay with the parent of a fork; one of them may have held the lock.
+            self._lock = threading.RLock()
             self._publishing = self._lending = None
+            self._pid = os.getpid()
 
     def close(self) -> None:
         """Give back what nobody has claimed, and disconnect; what is lent goes back with the connection."""
+        if os.getpid() != self._pid:
+            self._closed = True
+            return
         with self._lock:
             self._closed = True
             publishing, lending = self._publishing, self._lending
             self._publishing = self._lending = None
-        if os.getpid() != self._pid:
-            return
         if lending is not None:
             if lending.session.alive:
                 self._give_back(lending, publishing, every=True)
