@@ -94,7 +94,7 @@ def scenario_observability_contract_event_sequence(h: Harness) -> None:
         assert worked == sequence, f"{job.name}: {told}"
 
 
-@scenario("observability_contract_error_paths", needs=("delay",), timing=True)
+@scenario("observability_contract_error_paths", timing=True)
 def scenario_observability_contract_error_paths(h: Harness) -> None:
     """Whatever goes wrong outside of handlers is told too: outages and their end, foreign bodies, unknown types."""
     heard = Heard()

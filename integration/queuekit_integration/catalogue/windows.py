@@ -104,7 +104,7 @@ def scenario_retry_delay_timing_windows_jitter_range(h: Harness) -> None:
     assert max(waits) - min(waits) >= 2, "forty retries of one instant came back together"
 
 
-@scenario("retry_delay_timing_windows_timeout_retry_interaction", needs=("delay",), timing=True)
+@scenario("retry_delay_timing_windows_timeout_retry_interaction", timing=True)
 def scenario_retry_delay_timing_windows_timeout_retry_interaction(h: Harness) -> None:
     """Let attempts time out: the wait counts from the attempt's end, and the next has its whole timeout."""
     starts: list[float] = []
