@@ -192,7 +192,7 @@ def scenario_ord_08_global_concurrency_limit(h: Harness) -> None:
     queue = h.queue()
     for _ in range(3):
         h.spawn_worker(concurrency=3, lease=2.0)
-    queue.dispatch_many(Job("slow", {"seconds": 0.1}, concurrency=("shop", 4)) for _ in range(24))
+    queue.dispatch_many(Job("slow", {"seconds": 0.3}, concurrency=("shop", 4)) for _ in range(16))
     queue.drain(30)
     together = most = 0
     for note in h.notes():
@@ -200,7 +200,7 @@ def scenario_ord_08_global_concurrency_limit(h: Harness) -> None:
         most = max(most, together)
     assert most == 4, f"{most} ran at once, and 4 were to"
     assert len({start["pid"] for start in h.starts()}) > 1, "one process ran them all"
-    assert len(h.starts()) == 24
+    assert len(h.starts()) == 16
 
 
 @scenario("ORD-09", suite="contract", needs=("concurrency", "lease"))
