@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from queuekit.contract import Driver, DriverError, Outcome
+from queuekit.pairing.forking import restart_in_children
 
 __all__ = ["Acknowledging"]
 
@@ -27,12 +28,17 @@ class Acknowledging:
 
     def __init__(self, transport: Driver) -> None:
         self._transport = transport
+        self._closed = False
+        self.start_over()
+        restart_in_children(self)
+
+    def start_over(self) -> None:
+        """Know of no ticket: those of a forked child's parent are the parent's."""
         self._lock = threading.Lock()
         self._more = threading.Condition(self._lock)
         self._waiting: deque[Outcome] = deque()
         self._under_way = 0
         self._thread: threading.Thread | None = None
-        self._closed = False
 
     def now(self, outcomes: Sequence[Outcome]) -> None:
         """Let go of tickets before this returns."""
@@ -48,7 +54,7 @@ class Acknowledging:
         with self._lock:
             self._waiting.extend(outcomes)
             self._under_way += len(outcomes)
-            if self._thread is None or not self._thread.is_alive():  # a fork leaves threads behind
+            if self._thread is None or not self._thread.is_alive():  # an error ends it
                 self._thread = threading.Thread(target=self._run, name="queuekit-tickets", daemon=True)
                 self._thread.start()
             self._more.notify_all()
@@ -60,10 +66,12 @@ class Acknowledging:
 
     def _run(self) -> None:
         while outcomes := self._next():
-            self.now(outcomes)
-            with self._lock:
-                self._under_way -= len(outcomes)
-                self._more.notify_all()
+            try:
+                self.now(outcomes)
+            finally:
+                with self._lock:
+                    self._under_way -= len(outcomes)
+                    self._more.notify_all()
 
     def _next(self) -> list[Outcome]:
         """Return what waits, in one piece that the transport takes; nothing when the thread is to end."""

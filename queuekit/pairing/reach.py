@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 
 from queuekit.contract import Driver, DriverUnavailable
+from queuekit.pairing.forking import restart_in_children
 
 __all__ = ["Reach"]
 
@@ -22,10 +23,15 @@ class Reach:
 
     def __init__(self, transport: Driver) -> None:
         self._transport = transport
-        self._lock = threading.Lock()
+        self.start_over()
+        restart_in_children(self)
         self._missing: set[str] = set()
         """Queues to be prepared."""
         self._opened = False
+
+    def start_over(self) -> None:
+        """Wait for no thread of a forked child's parent, which may have been asking the transport; the transport knows of forks itself."""
+        self._lock = threading.Lock()
 
     def open(self) -> None:
         """Open the transport if it answers; blocks for its time limit at most."""

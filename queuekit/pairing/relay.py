@@ -21,6 +21,7 @@ from queuekit.contract import (
     Store,
     Wakeup,
 )
+from queuekit.pairing.forking import restart_in_children
 from queuekit.pairing.tickets import chunks, ticket
 
 __all__ = ["Relay"]
@@ -69,18 +70,22 @@ class Relay:
         """What is to be done before the transport is used."""
         self._quiet_until = 0.0
         """The moment before which nothing is published, because the transport did not answer."""
-        self._lock = threading.Lock()
-        self._published: list[tuple[str, float]] = []
-        """What is to be noted: a job, and when its publication began."""
-        self._noted_at = clock.monotonic()
-        self._wakeup = Wakeup()
-        self._thread: threading.Thread | None = None
-        self._waiting = 0
-        self._idle_since = clock.monotonic()
         self._recover = True
         self._closed = False
         self._failing = False
         self._trouble: DriverError | None = None
+        self.start_over()
+        restart_in_children(self)
+
+    def start_over(self) -> None:
+        """Know of no publication and no waiting claim: those of a forked child's parent are the parent's."""
+        self._lock = threading.Lock()
+        self._published: list[tuple[str, float]] = []
+        """What is to be noted: a job, and when its publication began."""
+        self._noted_at = self._idle_since = self._clock.monotonic()
+        self._wakeup = Wakeup()
+        self._thread: threading.Thread | None = None
+        self._waiting = 0
 
     # ------------------------------------------------------------------------------------------------ publishing
 
@@ -171,7 +176,8 @@ class Relay:
     @property
     def sweeps(self) -> bool:
         """Whether the thread is at work: a claim has waited in this process a moment ago."""
-        return self._thread is not None and self._thread.is_alive()
+        thread = self._thread
+        return thread is not None and thread.is_alive()
 
     @contextmanager
     def awake(self, *, recover: bool) -> Iterator[None]:
@@ -179,7 +185,7 @@ class Relay:
         self._recover = recover
         with self._lock:
             self._waiting += 1
-            if not self.sweeps and not self._closed:  # a fork leaves threads behind
+            if not self.sweeps and not self._closed:
                 self._thread = threading.Thread(target=self._run, name="queuekit-relay", daemon=True)
                 self._thread.start()
         try:
