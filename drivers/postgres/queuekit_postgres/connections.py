@@ -188,13 +188,18 @@ def pipelined(connection: Connection) -> Iterator[None]:
     """Send the statements of this block in one go; a connection on which one fails is closed.
 
     psycopg takes for prepared what it has sent, and the server skips all that follows an error: on that connection the
-    statement would be missing for good.
+    statement would be missing for good. When the time limit passes, psycopg tells of the pipeline that it cannot leave then,
+    in place of the limit.
     """
     try:
         with connection.pipeline():
             yield
-    except psycopg.Error:
+    except psycopg.Error as error:
         connection.close()
+        late = connection.end is not None and time.monotonic() > connection.end
+        if late and error.sqlstate is None:
+            message = "no answer within the time limit"
+            raise TimedOut(message) from error
         raise
 
 

@@ -17,8 +17,9 @@ from queuekit.contract import AmbiguousSend, Done, Message, SystemClock
 from queuekit.ids import new_id
 from queuekit_integration.harness import wait_until
 from queuekit_postgres import schema
-from queuekit_postgres.connections import TRUSTED
+from queuekit_postgres.connections import TRUSTED, Connections, pipelined
 from queuekit_postgres.driver import FRESH
+from queuekit_postgres.errors import TimedOut
 
 
 def message(**fields):
@@ -201,3 +202,13 @@ def test_a_claim_sleeps_beside_a_lease_that_ran_out_and_is_not_to_be_had(make, p
             connection.execute("SELECT 1 FROM queuekit.jobs WHERE id = %s FOR UPDATE", (delivery.message.id,))
         assert driver.claim(["default"], limit=1, lease=1, recover=locked, wait=0.5) == []
         assert clock.waits <= 15
+
+
+def test_a_pipeline_whose_time_is_over_says_so(postgres):
+    """psycopg would say that it cannot leave its pipeline mode."""
+    connections = Connections(postgres.url(), most=2, timeout=5.0, where="here", secret=None)
+    with connections.lend() as connection:
+        connection.end = time.monotonic() + 0.3
+        with pytest.raises(TimedOut, match="time limit"), pipelined(connection):
+            connection.execute("SELECT pg_sleep(2)")
+    assert connection.closed
