@@ -86,7 +86,7 @@ class Tally:
 
 
 def one_round(
-    results: Path, chosen: list[str], columns: list[str], *, at_once: int, seconds: float, stressed: bool
+    results: Path, chosen: list[str], columns: list[str], *, seconds: float, stressed: bool, at_once: int = 2
 ) -> str | None:
     """Run the chosen scenarios once; return what was wrong with the round itself, if anything."""
     command = [sys.executable, "-m", "pytest", "-q", "-n", str(at_once), "-p", "queuekit_integration.plugin"]
