@@ -25,6 +25,8 @@ TIMEOUT = 10.0
 """Seconds that the broker has to answer a declaration."""
 AT_ONCE = 8
 """Channels on which many queues are made: a broker makes those of one channel one after the other."""
+NEVER = (1 << 31) - 1
+"""A delivery limit that nothing reaches: left out, it is 20 from RabbitMQ 4.0 on; -1 means none there, and no return at all before."""
 Step = Callable[[Channel], None]
 
 
@@ -125,13 +127,18 @@ class Broker:
         return {
             "x-queue-type": "quorum",
             "x-message-ttl": round((1 << number) * self._settings.delay_unit * 1000),
+            "x-delivery-limit": NEVER,
             "x-dead-letter-exchange": below,
             "x-dead-letter-strategy": "at-least-once",
             "x-overflow": "reject-publish",
         }
 
     def _dead_arguments(self) -> dict[str, Any]:
-        return {"x-queue-type": self._settings.queue_type, "x-message-ttl": round(FAILED_RETAIN * 1000)}
+        arguments: dict[str, Any] = {
+            "x-queue-type": self._settings.queue_type,
+            "x-message-ttl": round(FAILED_RETAIN * 1000),
+        }
+        return arguments if self._settings.queue_type == "classic" else {**arguments, "x-delivery-limit": NEVER}
 
     def _declare(self, *several: Step, doing: str) -> None:
         """Run declarations, each of these on a channel of its own, without waiting for each; a synchronous method behind them answers for all."""

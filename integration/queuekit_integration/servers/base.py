@@ -36,6 +36,8 @@ class Contained:
     port: int
     user: str | None = None
     stop_signal: str
+    before_kill: str | None = None
+    """What a shell in it runs before a kill: what `Kind.before_kill` does elsewhere."""
 
 
 class Kind(ABC):
