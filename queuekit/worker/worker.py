@@ -329,13 +329,17 @@ class Worker:
         return deliveries
 
     def _keep_leases(self, attempts: list[Attempt]) -> None:
-        """Renew the leases of what could not be settled, here: the keeper renews what runs, and must not wait for locks on these."""
-        open_ = [attempt.delivery for attempt in attempts if attempt.outcome is not None and attempt.lease_end > 0]
+        """Renew the leases of what could not be settled, when a third of them is over: the keeper renews only what runs."""
+        asked = self._clock.monotonic()
+        due = [a for a in attempts if a.outcome is not None and 0 < a.lease_end < asked + self._lease * 2 / 3]
         try:
-            if open_:
-                self._driver.extend(open_, lease=self._lease)
+            answers = self._driver.extend([attempt.delivery for attempt in due], lease=self._lease) if due else []
         except DriverError as error:
             _log.debug("jobs that ended and are not settled cannot be renewed either: %s", error)
+            return
+        for attempt, answer in zip(due, answers, strict=True):
+            if answer.held:
+                attempt.lease_end = asked + self._lease
 
     def _tell_settled(self, attempts: list[Attempt], settled: list[Settlement]) -> None:
         answers = iter(settled)

@@ -37,6 +37,8 @@ class Lent(msgspec.Struct, kw_only=True):
     settled: bool = False
     sent: bool = False
     """Successor and follow-ups are stored already: only the message itself is still to be settled."""
+    tried: bool = False
+    """It was to be deleted or hidden, and perhaps was: the answer may have been lost."""
     message: Message
 
     @property

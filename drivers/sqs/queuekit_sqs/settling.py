@@ -173,14 +173,15 @@ class Settling:
             parcels = [parcel for step in waiting for parcel in (step.letters if dead else step.sends)]
             if parcels:
                 self._sender.send(parcels, dead=dead).raise_failures()
-        for (
-            step
-        ) in waiting:  # what had nothing to send may have it when it is tried again: a wait that has become too long
+        for step in waiting:
+            # What had nothing to send may have it when it is tried again: a wait that has become too long.
             step.lent.sent = bool(step.sends or step.letters)
 
     def _carry_out(self, steps: Sequence[Step]) -> list[bool]:
         """Delete or hide the messages; per step whether its lease still held."""
         held: dict[int, bool] = {}
+        for step in steps:
+            step.lent.tried = True
         for deed in ("delete", "hide"):
             mine = [step for step in steps if step.deed == deed]
             entries = [({"VisibilityTimeout": step.hide} if deed == "hide" else {}) for step in mine]
@@ -205,7 +206,10 @@ class Settling:
         return [Extension(held) for held in self.renew([d.receipt for d in deliveries], lease)]
 
     def renew(self, lents: Sequence[Lent], lease: float) -> list[bool]:
-        """Hide messages for longer, at most 12 hours from their receipt; per message whether its lease held."""
+        """Hide messages for longer, at most 12 hours from their receipt; per message whether its lease held.
+
+        One that is gone after its settlement was tried may be gone by that: it keeps the lease that it had, for the next try.
+        """
         now = self._clock.monotonic()
         alive = [lent for lent in lents if not lent.settled and lent.ends > now and lent.last > now + 1]
         seconds = [min(whole_lease(lease), int(lent.last - now)) for lent in alive]
@@ -215,7 +219,8 @@ class Settling:
             alive, seconds, self._each("change_message_visibility_batch", alive, entries), strict=True
         ):
             held[id(lent)] = is_held
-            lent.ends = now + count if is_held else 0.0
+            if is_held or not lent.tried:
+                lent.ends = now + count if is_held else 0.0
         return [held.get(id(lent), False) for lent in lents]
 
     # ---------------------------------------------------------------------------------------------------- requests
