@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -196,7 +196,7 @@ class Lending:
                     allowed -= lent.recovered
                     taken.append(lent)
                 kept.extend(left)
-        return taken
+            return newest(taken, [lent for kept in self._kept.values() for lent in kept])
 
     def _raise_trouble(self) -> None:
         trouble, self._trouble = self._trouble, None
@@ -363,6 +363,14 @@ class Lending:
                 waiter.flag.set()
         self._threads.end(self._settings.poll + self._settings.read_timeout)
         self.give_back()
+
+
+def newest(taken: Sequence[Lent], others: Iterable[Lent]) -> list[Lent]:
+    """Leave out receipts that a later one has replaced: the service lent the message anew, so this lease is over there."""
+    counts: dict[str, int] = {}
+    for lent in (*taken, *others):
+        counts[lent.service_id] = max(lent.count, counts.get(lent.service_id, 0))
+    return [lent for lent in taken if lent.count == counts[lent.service_id]]
 
 
 def whose_turn(lines: list[Line], now: float) -> list[Line]:

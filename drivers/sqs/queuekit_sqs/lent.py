@@ -21,6 +21,8 @@ class Lent(msgspec.Struct, kw_only=True):
     """One receipt of one message."""
 
     queue: str
+    service_id: str
+    """The service's own id of the message; each receipt has another handle."""
     handle: str
     label: Label
     body: str
@@ -59,6 +61,7 @@ def lent_of(received: dict[str, Any], queue: str, *, began: float, ends: float, 
     count = int(attributes.get("ApproximateReceiveCount", "1"))
     return Lent(
         queue=queue,
+        service_id=received["MessageId"],
         handle=received["ReceiptHandle"],
         label=label,
         body=received["Body"],

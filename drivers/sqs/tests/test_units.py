@@ -91,6 +91,7 @@ def test_a_retry_that_becomes_too_long_to_wait_in_place_is_sent_before_its_messa
     message = Message(new_id(), "default", "t", "{}")
     now = clock.monotonic()
     lent = Lent(
+        service_id="m",
         queue="default",
         handle="h",
         label=label_of(message),
