@@ -37,11 +37,14 @@ def _admit_others(work: Work, messages: Sequence[Message], publish_within: float
     """Store messages with options; those due now leave the line, which is the transport's business."""
     receipts = (sending.send_unique if unique else sending.store_all)(work, messages)
     created = [receipt.id for receipt in receipts if receipt.created]
-    keyed = [
-        (m.id, m.key) for m, receipt in zip(messages, receipts, strict=True) if receipt.created and m.key is not None
-    ]
+    # One that is to run later stands in no line yet, and must keep its time: it is asked for its key when that has come.
+    keyed = {
+        m.id: m.key
+        for m, receipt in zip(messages, receipts, strict=True)
+        if receipt.created and m.key is not None and not m.delay and m.at is None
+    }
     if keyed:
-        lending.hold_behind_keys(work, dict(keyed))
+        lending.hold_behind_keys(work, keyed)
     if created:
         work.run("set_aside", ids=created, wait=publish_within)
     return receipts

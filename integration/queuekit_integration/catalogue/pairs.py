@@ -394,3 +394,20 @@ def scenario_pair_07_a_foreign_message_with_an_id_of_its_own(h: Harness) -> None
     assert (record.state, record.reason, record.body) == ("failed", "undecodable", "no envelope")
     assert pair.claim(["default"], limit=10, lease=10) == [], "it was lent twice"
     pair.close()
+
+
+@scenario("PAIR-08", needs=("pair", "key", "delay"), timing=True)
+def scenario_pair_08_delayed_jobs_with_a_key(h: Harness) -> None:
+    """Delay jobs of one key, also behind one that runs at once: none runs early, and each soon after its time, in order."""
+    queue = h.queue()
+    ran: list[tuple[str, float]] = []
+    queue.register("t", lambda payload: ran.append((payload, time.time())))
+    queue.open()
+    begin = time.time()
+    queue.dispatch_many(
+        [Job("t", "now", key="k"), Job("t", "later", key="k", delay=0.5), Job("t", "last", key="k", delay=0.5)]
+    )
+    with queue.worker(concurrency=4):
+        wait_until(lambda: len(ran) == 3, "all three to run", seconds=15)
+    assert [name for name, _ in ran] == ["now", "later", "last"]
+    assert min(at for _, at in ran[1:]) >= begin + 0.5, "a job ran before its time"

@@ -111,7 +111,8 @@ class RabbitMQHarness(ServedHarness):
             shown_by=leases_end_with_their_connection,
         ),
         "lasting": Weaker(
-            "an acknowledgement has no answer of its own: a job that was settled in the last instant before the broker died may run again",
+            "an acknowledgement has no answer of its own: a job that was settled in the last instant before the broker died may run again; and a node that is "
+            "killed within a second of making a queue may start that queue anew, empty (docs/rabbitmq.md)",
             shown_by=jobs_survive_the_death_of_the_broker,
         ),
         "unique_ids": Weaker(

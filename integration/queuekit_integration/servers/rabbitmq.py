@@ -25,11 +25,9 @@ SETTINGS = {
     "disk_free_limit.absolute": "50MB",
     "collect_statistics_interval": "60000",
 }
-ADVANCED = "[{rabbit, [{channel_tick_interval, 500}]}].\n"
-"""A channel looks twice a second for deliveries that are past their acknowledgement timeout, not once a minute."""
-CONTAINED = "[{rabbit, [{channel_tick_interval, 500}, {dead_letter_worker_publisher_confirm_timeout, 10000}]}].\n"
-"""In a container the same, and what docs/rabbitmq.md advises: a node often expires delayed jobs before it has recovered its bindings, and tries
-again after this time, by default three minutes."""
+ADVANCED = "[{rabbit, [{channel_tick_interval, 500}, {dead_letter_worker_publisher_confirm_timeout, 10000}]}].\n"
+"""A channel looks twice a second for deliveries that are past their acknowledgement timeout, not once a minute. And, as docs/rabbitmq.md advises, a
+node that expires delayed jobs before it has recovered its bindings tries again after ten seconds, not after three minutes."""
 WRITE = "[dets:sync(T) || T <- dets:all()]."
 RUN = """
 epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1 >/dev/null 2>&1 & names=$!
@@ -86,7 +84,7 @@ class RabbitMQ(Kind):
             f"PATH={':'.join(FOLDERS)}:$PATH && mkdir -p $HOME && cd $HOME && "
         )
         script = (
-            f"{variables}printf %s {shlex.quote(lines)} >rabbitmq.conf && printf %s {shlex.quote(CONTAINED)} >advanced.config && "
+            f"{variables}printf %s {shlex.quote(lines)} >rabbitmq.conf && printf %s {shlex.quote(ADVANCED)} >advanced.config && "
             "export RABBITMQ_CONFIG_FILE=/tmp/queuekit/rabbitmq.conf RABBITMQ_MNESIA_BASE=/tmp/queuekit RABBITMQ_LOGS=- "
             "RABBITMQ_ADVANCED_CONFIG_FILE=/tmp/queuekit/advanced.config && exec rabbitmq-server"
         )
