@@ -111,6 +111,49 @@ def accepted_while_it_is_away(end: Callable[[Server], None], fault: str) -> Call
     return shown
 
 
+def accepted_before_it_was_there(h: Harness) -> None:
+    """Start a dispatcher and a worker before the broker: the job is accepted at once, and runs when the broker is there."""
+    assert h.server is not None
+    h.server.stop()
+    h.fired("stop")
+    queue = h.queue()
+    ran: list[int] = []
+
+    @queue.job(name="t")
+    def job(payload: int) -> None:
+        ran.append(payload)
+
+    first = queue.dispatch(Job("t", 0))
+    worker = queue.worker(concurrency=1, lease=2.0).start()
+    time.sleep(0.5)
+    assert not ran, "it ran before its ticket could be carried"
+    h.server.start()
+    second = queue.dispatch(Job("t", 1))
+    assert {handle.wait(30).state for handle in (first, second)} == {"completed"}
+    assert sorted(ran) == [0, 1]
+    worker.stop(5)
+
+
+def accepted_while_it_hangs(h: Harness) -> None:
+    """Let the broker hang under load: the store answers what is asked of it, no dispatch fails, and all jobs run."""
+    queue = h.queue()
+    worker = h.spawn_worker(lease=2.0)
+    load = h.load(queue, 60, lambda number: Job("slow", {"seconds": 0.01, "tag": str(number)}), pause=0.005)
+    h.wait_for_starts(10)
+    assert h.server is not None
+    h.server.freeze()
+    h.fired("freeze")
+    frozen = time.monotonic()
+    queue.stats()
+    assert time.monotonic() - frozen < 1.0, "the store's answer waited for the broker"
+    time.sleep(1.5)
+    h.server.thaw()
+    ids = load.wait()
+    assert not load.errors, f"a dispatch met the silence: {load.errors}"
+    h.finish(Plan(dispatches=60, faults=("freeze",), workers=(worker.pid,)))
+    assert {start["job"] for start in h.starts()} >= set(ids)
+
+
 def cut_off_from_it_a_holder_keeps_its_job(h: Harness) -> None:
     """Cut a worker off from the broker for longer than its lease: it keeps the job, for the store renews the lease."""
     queue, proxy = h.queue(), h.proxy()

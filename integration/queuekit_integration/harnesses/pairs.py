@@ -19,6 +19,8 @@ from queuekit_integration.harnesses.redis import RedisHarness
 from queuekit_integration.harnesses.sqs import SqsHarness
 from queuekit_integration.stronger import (
     accepted_although_it_does_not_answer,
+    accepted_before_it_was_there,
+    accepted_while_it_hangs,
     accepted_while_it_is_away,
     cut_off_from_it_a_holder_keeps_its_job,
     settled_without_it,
@@ -84,6 +86,11 @@ class RabbitMQSqliteHarness(PairedHarness):
         ),
         "FLT-01-LOAD": Stronger(AWAY, accepted_while_it_is_away(lambda server: server.kill(), "kill")),
         "FLT-02": Stronger(AWAY, accepted_while_it_is_away(lambda server: server.stop(), "stop")),
+        **dict.fromkeys(
+            ("FLT-03", "FLT-03-KEPT"),
+            Stronger("the store answers and accepts dispatches while the broker hangs", accepted_while_it_hangs),
+        ),
+        "FLT-04": Stronger("a queue opens and accepts jobs before its broker is there", accepted_before_it_was_there),
         **dict.fromkeys(("FLT-05", "FLT-06", "LSE-05"), KEPT),
         **dict.fromkeys(
             ("FLT-09-DISPATCH", "FLT-10-DISPATCH", "FLT-12-DISPATCH", "FLT-12-ENDED", "FLT-20", "CTX-12", "ERR-05"), ACCEPTED
