@@ -80,6 +80,16 @@ def slow(ctx: JobContext, seconds: float, tag: str = "") -> str:
     return str(SETTINGS["name"])
 
 
+@queue.job(name="until_released", retries=5, backoff=Backoff.constant(0.01))
+def until_released(ctx: JobContext) -> str:
+    """Run until the scenario puts the file `release` into the folder."""
+    note("start", ctx)
+    while not (FOLDER / "release").exists():
+        time.sleep(0.01)
+    note("end", ctx, lost=ctx.lost)
+    return str(SETTINGS["name"])
+
+
 @queue.job(name="until_cancelled", retries=0)
 def until_cancelled(ctx: JobContext) -> None:
     """Run until somebody cancels, and then end by an error."""

@@ -30,11 +30,12 @@ def _partitioned(h: Harness, cut: Callable[[Proxy], None]) -> None:
     """Cut the holder of a job off: another takes over, the holder is told, and what it says late changes nothing."""
     queue, proxy = h.queue(), h.proxy()
     holder = h.spawn_worker(through=proxy, lease=1.0, concurrency=1)
-    [handle] = h.dispatch_recorded(queue, [Job("slow", {"seconds": 4.0})])
+    [handle] = h.dispatch_recorded(queue, [Job("until_released")])
     h.wait_for_starts(1)
-    cut(proxy)  # before the other worker is there, which may take its time to start
+    cut(proxy)  # before the other worker is there, which would else take what the holder has not begun
     other = h.spawn_worker(lease=1.0, concurrency=1)
     wait_until(lambda: len(h.starts()) == 2, "the other side to take the job over")
+    (h.folder / "release").touch()  # not sooner: where only replies are lost, the holder could still complete its job
     wait_until(lambda: _ended(h, holder), "the holder's handler to end")
     h.fired("partition")
     proxy.heal()
