@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,11 @@ class Bell:
         self._link = link
         self._keys = keys
         self._clock = clock
+        self._start_over()
+
+    def _start_over(self) -> None:
+        """Begin without connections: at first, and in a forked child, whose parent still waits on them."""
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._idle: list[tuple[Any, str]] = []
         self._flags: set[Wakeup] = set()
@@ -49,6 +55,8 @@ class Bell:
     @contextmanager
     def attended(self, flag: Wakeup) -> Iterator[None]:
         """Raise this flag when the driver is closed meanwhile."""
+        if os.getpid() != self._pid:
+            self._start_over()
         with self._lock:
             self._flags.add(flag)
         try:

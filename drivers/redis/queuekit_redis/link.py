@@ -53,13 +53,6 @@ class Link:
         """The server as errors name it."""
         return self._source.server
 
-    def forked(self) -> bool:
-        """Whether this is another process than the one that connected; it begins without connections then."""
-        if os.getpid() == self._pid:
-            return False
-        self._start_over()
-        return True
-
     def close(self) -> None:
         """Close what is idle now, and the others when they come back. Idempotent."""
         with self._free:
@@ -70,7 +63,12 @@ class Link:
             connection.disconnect()
 
     def check(self) -> None:
-        """Raise `QueueClosed` after `close`."""
+        """Raise `QueueClosed` after `close`; in a forked child begin with connections of its own."""
+        if os.getpid() != self._pid:
+            self._start_over()
+        self._refuse_closed()
+
+    def _refuse_closed(self) -> None:
         if self._closed:
             message = "this queue was closed; build a new one"
             raise QueueClosed(message)
@@ -305,7 +303,7 @@ class Link:
         with self._free:
             if self._used >= self._settings.pool_size:
                 self._wait_for_place(patience)
-            self.check()
+            self._refuse_closed()
             self._used += 1
             return self._idle.pop() if self._idle else None
 

@@ -299,7 +299,7 @@ class StandsStill(SystemClock):
 
 def test_what_was_lent_to_a_process_that_stood_still_is_given_back(driver_of, caplog):
     waiting, other = driver_of("?poll_interval=30"), driver_of()
-    waiting._bell._clock = StandsStill()
+    waiting._lender._bell._clock = StandsStill()
     found = []
     thread = threading.Thread(target=lambda: found.extend(waiting.claim(["default"], limit=1, lease=1, wait=20)))
     thread.start()
