@@ -60,6 +60,7 @@ from queuekit.errors import (
     QueueClosed,
     UnsupportedError,
 )
+from queuekit.places import Place, Places
 from queuekit.url import Url
 
 __all__ = [
@@ -101,6 +102,8 @@ __all__ = [
     "PartialSend",
     "Patience",
     "Pause",
+    "Place",
+    "Places",
     "PoolTimeout",
     "Progress",
     "Purge",

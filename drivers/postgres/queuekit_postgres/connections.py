@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import select
-import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -18,11 +17,9 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from queuekit.contract import DriverUnavailable, Patience, PoolTimeout, QueueClosed
+from queuekit.contract import DriverUnavailable, Patience, Place, Places, PoolTimeout, QueueClosed
 from queuekit_postgres.errors import TimedOut, refused
 
-SLICE = 0.05
-"""Seconds between looks at a caller's patience while all connections are in use."""
 TRUSTED = 60.0
 """Seconds for which a connection's answer tells the server's time: NTP lets clocks drift apart by less than 500 millionths."""
 DRIFT = 0.05
@@ -90,7 +87,7 @@ class Connections:
     def _start_over(self) -> None:
         self._pid = os.getpid()
         self._idle: list[Connection] = []
-        self._places = threading.Semaphore(self._most)
+        self._places = Places(self._most)
 
     def forked(self) -> bool:
         """Whether this process is a child of the one that connected; the child then has a rack of its own."""
@@ -103,7 +100,7 @@ class Connections:
     @contextmanager
     def lend(self, patience: Patience | None = None) -> Iterator[Connection]:
         """Lend a connection in autocommit mode; it must be out of any transaction when it comes back."""
-        self._take_place(patience)
+        place = self._take_place(patience)
         try:
             connection = self._take(patience)
             connection.end = time.monotonic() + self._limit(patience)
@@ -112,29 +109,25 @@ class Connections:
             finally:
                 self._put(connection)
         finally:
-            self._places.release()
+            self._places.leave(place)
 
     def _limit(self, patience: Patience | None) -> float:
         remaining = None if patience is None else patience.remaining()
         return self._timeout if remaining is None else min(self._timeout, remaining)
 
-    def _take_place(self, patience: Patience | None) -> None:
+    def _take_place(self, patience: Patience | None) -> Place:
         if self._closed:
             message = "the queue was closed; build a new one"
             raise QueueClosed(message)
         self.forked()
-        if self._places.acquire(blocking=False):
-            return
-        end = time.monotonic() + self._timeout
-        while not self._places.acquire(timeout=SLICE):
-            if patience is not None:
-                patience.check()
-            if time.monotonic() > end:
-                message = (
-                    f"{self._where}: all {self._most} connections were in use for {self._timeout} s: "
-                    "allow more with connections=, or use fewer threads"
-                )
-                raise PoolTimeout(message)
+        place = self._places.take(self._timeout, look=_nothing if patience is None else patience.check)
+        if place is None:
+            message = (
+                f"{self._where}: all {self._most} connections were in use for {self._timeout} s: "
+                "allow more with connections=, or use fewer threads"
+            )
+            raise PoolTimeout(message)
+        return place
 
     def _take(self, patience: Patience | None) -> Connection:
         while self._idle:
@@ -205,6 +198,10 @@ def pipelined(connection: Connection) -> Iterator[None]:
 
 _left_to_the_parent: list[list[Connection]] = []
 """Connections of a parent process: letting go of them here would warn about sockets that are not ours to close."""
+
+
+def _nothing() -> None:
+    """Look at nobody's patience."""
 
 
 def _is_alive(connection: Connection) -> bool:

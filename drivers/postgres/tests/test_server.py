@@ -15,6 +15,7 @@ import pytest
 from queuekit import DriverRejected, DriverUnavailable, Job, PoolTimeout, Queue
 from queuekit.contract import AmbiguousSend, Done, Message, SystemClock
 from queuekit.ids import new_id
+from queuekit_integration.faults import interrupted_at_every_step
 from queuekit_integration.harness import wait_until
 from queuekit_postgres import schema
 from queuekit_postgres.connections import TRUSTED, Connections, pipelined
@@ -113,6 +114,22 @@ def test_connections_that_stay_in_use_are_a_passing_error(make):
         assert caught.value.retryable
     driver.send([message()])
     assert driver.count()[0].pending == 1
+
+
+# A connection whose user was interrupted before it could be put back ends with the last reference to it, which psycopg warns of.
+@pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_no_interruption_at_any_step_loses_a_place(make):
+    """Ctrl-C, or the timeout of the handler that dispatches, at each step of taking a connection and giving it back."""
+    driver = make(connections=2, timeout=1)
+    driver.open()
+    first = message()
+    driver.send([first])
+    files = ["queuekit_postgres/connections.py", "queuekit/places.py"]
+    for call in (lambda: driver.send([message()]), lambda: driver.get([first.id])):
+        for _ in interrupted_at_every_step(call, files):
+            [record] = driver.get([first.id])
+            assert record.id == first.id
 
 
 @pytest.mark.parametrize("before", range(4))

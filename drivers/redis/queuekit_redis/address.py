@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from typing import Any, Protocol
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
+from redis.connection import AbstractConnection
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from queuekit.contract import ConfigurationError, Url
 
@@ -22,6 +24,8 @@ TLS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_chec
 TIMES = ("connect_timeout", "socket_timeout", "pool_timeout", "poll_interval", "health_interval")
 OPTIONS = {"db", "cluster", "nodes", "sentinel", "sentinels", "sentinel_password", "socket", "pool_size", *TIMES, *TLS}
 """What may stand behind the question mark of a URL."""
+DEFAULT_TIMEOUT = inspect.signature(AbstractConnection.__init__).parameters["socket_timeout"].default
+"""The client library's own: none before its version 8."""
 DEFAULT_PORTS = {"sentinel": 26379, "server": 6379}
 
 
@@ -75,9 +79,10 @@ class Source(Protocol):
 class ServerSource:
     """One server, or the primary that Sentinel names."""
 
-    def __init__(self, server: str, make: Callable[[], redis.Redis]) -> None:
+    def __init__(self, server: str, make: Callable[[], redis.Redis], settings: Settings) -> None:
         self.server = server
         self._make = make
+        self._settings = settings
         self._lock = threading.Lock()
         self._client: redis.Redis | None = None
 
@@ -90,8 +95,7 @@ class ServerSource:
 
     def connection(self) -> Any:
         """Return a connection with the client's own settings, outside of its pool."""
-        pool = self.client().connection_pool
-        return pool.connection_class(**pool.connection_kwargs)
+        return _connection(self.client().connection_pool, self._settings)
 
     def refresh(self) -> None:
         """Do nothing: a Sentinel connection asks for the primary whenever it connects."""
@@ -100,10 +104,11 @@ class ServerSource:
 class ClusterSource:
     """The node of a cluster that has the namespace's slot."""
 
-    def __init__(self, server: str, make: Callable[[], RedisCluster], slot: int) -> None:
+    def __init__(self, server: str, make: Callable[[], RedisCluster], slot: int, settings: Settings) -> None:
         self.server = server
         self._make = make
         self._slot = slot
+        self._settings = settings
         self._lock = threading.Lock()
         self._client: RedisCluster | None = None
 
@@ -118,22 +123,43 @@ class ClusterSource:
         """Return a connection to the slot's primary."""
         cluster = self.client()
         node = cluster.nodes_manager.get_node_from_slot(self._slot)
-        pool = cluster.get_redis_connection(node).connection_pool
-        return pool.connection_class(**pool.connection_kwargs)
+        return _connection(cluster.get_redis_connection(node).connection_pool, self._settings)
 
     def refresh(self) -> None:
         """Ask the cluster anew which node has which slots."""
         self.client().nodes_manager.initialize()
 
 
-def source_of_client(client: Any, namespace: str) -> Source:
+def source_of_client(client: Any, namespace: str, settings: Settings) -> Source:
     """Return the source of a client that the application made."""
     if isinstance(client, RedisCluster):
-        return ClusterSource("the given Redis cluster", lambda: client, _slot(namespace))
+        _refuse_endless("client=RedisCluster", client.nodes_manager.connection_kwargs)
+        return ClusterSource("the given Redis cluster", lambda: client, _slot(namespace), settings)
     if isinstance(client, redis.Redis):
-        return ServerSource("the given Redis server", lambda: client)
+        pool = client.connection_pool
+        if isinstance(pool, SentinelConnectionPool):
+            for sentinel in pool.sentinel_manager.sentinels:
+                _refuse_endless("a client of Sentinel", sentinel.connection_pool.connection_kwargs)
+        return ServerSource("the given Redis server", lambda: client, settings)
     message = f"client={type(client).__name__} is refused: give a redis.Redis or redis.cluster.RedisCluster"
     raise ConfigurationError(message)
+
+
+def _connection(pool: Any, settings: Settings) -> Any:
+    """Return a new connection as this pool makes them, but for retries: the driver alone knows what may be repeated, and for how long.
+
+    One without a time limit gets the driver's: half open, it would be waited for for ever.
+    """
+    limits = {"socket_timeout": settings.socket_timeout, "socket_connect_timeout": settings.connect_timeout}
+    missing = {name: limit for name, limit in limits.items() if pool.connection_kwargs.get(name) is None}
+    return pool.connection_class(**{**pool.connection_kwargs, **missing, "retry": Retry(NoBackoff(), 0)})
+
+
+def _refuse_endless(what: str, options: Mapping[str, Any]) -> None:
+    """Raise for a client that asks by itself where the keys are, and waits for the answer for ever."""
+    if options.get("socket_timeout", DEFAULT_TIMEOUT) is None:
+        message = f"{what} without socket_timeout is refused: a connection that is half open would be waited for for ever; give it, in seconds"
+        raise ConfigurationError(message)
 
 
 def source_of_url(url: Url, namespace: str, settings: Settings) -> Source:
@@ -143,18 +169,18 @@ def source_of_url(url: Url, namespace: str, settings: Settings) -> Source:
     server = str(url)
     if "sentinel" in options:
         nodes = _nodes(url, "sentinels", DEFAULT_PORTS["sentinel"])
-        return ServerSource(server, lambda: _by_sentinel(nodes, options, common))
+        return ServerSource(server, lambda: _by_sentinel(nodes, options, common), settings)
     if options.get("cluster", "false") not in {"false", "0"}:
         if common.pop("db", 0):
             message = f"{server}: a cluster has database 0 alone; leave the database out"
             raise ConfigurationError(message)
         node: Any = ClusterNode
         start = [node(host, port) for host, port in _nodes(url, "nodes", DEFAULT_PORTS["server"])]
-        return ClusterSource(server, lambda: RedisCluster(startup_nodes=start, **common), _slot(namespace))
+        return ClusterSource(server, lambda: RedisCluster(startup_nodes=start, **common), _slot(namespace), settings)
     if "socket" in options:
-        return ServerSource(server, lambda: redis.Redis(unix_socket_path=options["socket"], **common))
+        return ServerSource(server, lambda: redis.Redis(unix_socket_path=options["socket"], **common), settings)
     host, port = url.host or "localhost", url.port or DEFAULT_PORTS["server"]
-    return ServerSource(server, lambda: redis.Redis(host=host, port=port, **common))
+    return ServerSource(server, lambda: redis.Redis(host=host, port=port, **common), settings)
 
 
 def settings_of(url: Url) -> Settings:

@@ -75,7 +75,9 @@ class RedisDriver:
             name="redis", batch=BATCH, body_bytes=16 << 20, resolution=0.01, connections=self._settings.pool_size
         )
         source = (
-            source_of_url(url, namespace, self._settings) if client is None else source_of_client(client, namespace)
+            source_of_url(url, namespace, self._settings)
+            if client is None
+            else source_of_client(client, namespace, self._settings)
         )
         self._source = source
         self._keys = Keys(namespace)

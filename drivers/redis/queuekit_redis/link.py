@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import redis
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
+from redis.sentinel import SentinelManagedConnection
 
-from queuekit.contract import AmbiguousSend, DriverError, Patience, PoolTimeout, QueueClosed
+from queuekit.contract import AmbiguousSend, DriverError, Patience, Place, Places, PoolTimeout, QueueClosed
 from queuekit_redis.address import Settings, Source
 from queuekit_redis.errors import is_elsewhere, redis_errors, translated
 from queuekit_redis.scripts import script
@@ -23,6 +24,7 @@ Connection: TypeAlias = Any
 """A connection of the client library, whose classes have no common public type."""
 Call: TypeAlias = "tuple[Any, ...]"
 """A command with its arguments."""
+T = TypeVar("T")
 FAILURES = (RedisError, RedisClusterException, OSError)
 
 
@@ -31,7 +33,8 @@ class Link:
 
     Idle ones are taken newest first. Before use one is checked: closed by the other side → connected again; idle for longer than
     the health interval → it must answer a PING. So a connection that died in silence costs a reconnect, not a job. One whose user
-    was interrupted (Ctrl-C, a handler's timeout) is closed: an answer may be on its way that the next user would take for its own.
+    was interrupted (Ctrl-C, a handler's timeout) is closed: an answer may be on its way that the next user would take for its own. Such
+    an interruption may come between any two steps: what it leaves lying about goes with the last reference to it, the place too.
     """
 
     def __init__(self, source: Source, settings: Settings) -> None:
@@ -42,9 +45,9 @@ class Link:
     def _start_over(self) -> None:
         """Begin without connections: at first, and in a forked child, whose parent still uses them."""
         self._pid = os.getpid()
-        self._free = threading.Condition()
+        self._lock = threading.Lock()
+        self._places = Places(self._settings.pool_size)
         self._idle: list[tuple[Connection, float, int]] = []
-        self._used = 0
         self._age = 0
         self._closed = False
 
@@ -55,10 +58,9 @@ class Link:
 
     def close(self) -> None:
         """Close what is idle now, and the others when they come back. Idempotent."""
-        with self._free:
+        with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
-            self._free.notify_all()
         for connection, _, _ in idle:
             connection.disconnect()
 
@@ -94,18 +96,19 @@ class Link:
                 return self._ask(call, name)  # the first server refused: nothing was applied
 
     def _ask(self, call: Call, name: str | None) -> Any:
-        with self._connection(None) as connection:
+        with self._returned(*self._take(None)) as connection:
             connection.send_command(*call)
             return self._answer(connection, call, name)
 
     def _answer(self, connection: Connection, call: Call, name: str | None) -> Any:
+        """Read the answer to a call; one whose script `name` the server did not know was not applied, and is repeated."""
         try:
-            return connection.read_response(disable_decoding=True)
+            return _read(connection)
         except NoScriptError:
             if name is None:
                 raise
             connection.send_command(*_with_text(call, name))
-            return connection.read_response(disable_decoding=True)
+            return _read(connection)
 
     # ------------------------------------------------------------------------------------------------------- sending
 
@@ -119,7 +122,8 @@ class Link:
     ) -> tuple[list[Any], list[DriverError | None]]:
         """Run a script several times on one connection; per call its answer, and the error that says what is known.
 
-        All leave before the first answer is read. Raises when nothing left at all: `DispatchTimeout` or
+        All leave before the first answer is read, each with the script itself where they are several: a server that did not know it would
+        refuse some, and might take later ones, after somebody else had brought it, before these could be repeated. Raises when nothing left at all: `DispatchTimeout` or
         `DispatchCancelled` by `patience`, else what kept it back.
         """
         with self._for_sending(patience, doing) as connection:
@@ -138,23 +142,19 @@ class Link:
         if patience is not None:
             return self.send(name, lambda: [(keys, arguments)], patience=patience, doing=doing)
         try:
-            connection, age = self._take(None)
+            taken = self._take(None)
         except FAILURES as error:
             raise translated(error, server=self.server, doing=doing) from error
         try:
-            connection.send_command(*_evaluate(name, keys, arguments), check_health=False)
-            return [connection.read_response(disable_decoding=True)], [None]
+            with self._returned(*taken) as connection:
+                connection.send_command(*_evaluate(name, keys, arguments), check_health=False)
+                return [_read(connection)], [None]
         except ResponseError as refused:
             known = translated(refused, server=self.server, doing=doing)
             known.__cause__ = refused
             again = isinstance(refused, NoScriptError) or is_elsewhere(refused)
         except FAILURES as failure:
             return [None], [_judged(self.server, failure, doing)]
-        except BaseException:
-            connection.disconnect()
-            raise
-        finally:
-            self._give_back(connection, age)
         if again:  # it was not applied
             return self.send(name, lambda: [(keys, arguments)], patience=None, doing=doing)
         return [None], [known]
@@ -164,16 +164,10 @@ class Link:
         """Take a connection; what fails before a byte has left is a definite failure."""
         if patience is not None:
             patience.check()
-        taken = self._connection(patience)
         with redis_errors(self.server, doing=doing):
-            connection = taken.__enter__()
-        try:
+            taken = self._take(patience)
+        with self._returned(*taken) as connection:
             yield connection
-        except BaseException:
-            connection.disconnect()
-            raise
-        finally:
-            taken.__exit__(None, None, None)
 
     def _stream(
         self,
@@ -183,42 +177,40 @@ class Link:
         patience: Patience | None,
         doing: str,
     ) -> tuple[list[Any], list[DriverError | None]]:
-        made = (_evaluate(name, keys, arguments) for keys, arguments in calls)
-        first = next(made)
+        made = iter(calls)
+        first, second = next(made), next(made, None)
         if patience is not None:
             patience.check()
             _limit(connection, patience)
         sent: list[Call] = []
         broken: BaseException | None = None
         try:
-            for call in _chained(first, made):
-                sent.append(call)
-                connection.send_command(*call, check_health=False)
+            for keys, arguments in _chained(first, second, made):
+                call = _evaluate(name, keys, arguments)
+                sent.append(call if second is None else _with_text(call, name))
+                connection.send_command(*sent[-1], check_health=False)
         except FAILURES as error:
             broken = error
-        answers, errors = self._answers(connection, name, sent, broken, doing)
+        answers, errors = self._answers(connection, name if second is None else None, sent, broken, doing)
         left = sum(1 for _ in made)
         if left:
             assert broken is not None
             answers += [None] * left
             errors += [translated(broken, server=self.server, doing=doing)] * left
         if patience is not None and broken is None:
-            _unlimit(connection, self._settings.socket_timeout)
+            _unlimit(connection)
         return answers, errors
 
     def _answers(
-        self, connection: Connection, name: str, sent: Sequence[Call], broken: BaseException | None, doing: str
+        self, connection: Connection, name: str | None, sent: Sequence[Call], broken: BaseException | None, doing: str
     ) -> tuple[list[Any], list[DriverError | None]]:
         answers: list[Any] = []
         errors: list[DriverError | None] = []
-        unloaded: list[int] = []
-        for number, _ in enumerate(sent):
+        for call in sent:
             answer, error = None, None
             if broken is None:
                 try:
-                    answer = connection.read_response(disable_decoding=True)
-                except NoScriptError:
-                    unloaded.append(number)
+                    answer = self._answer(connection, call, name)
                 except ResponseError as refused:
                     error = translated(refused, server=self.server, doing=doing)
                     error.__cause__ = refused
@@ -229,29 +221,7 @@ class Link:
                 error = _ambiguous(self.server, broken, doing)
             answers.append(answer)
             errors.append(error)
-        if unloaded and broken is None:
-            self._again(connection, name, sent, unloaded, answers, errors, doing)
         return answers, errors
-
-    def _again(
-        self,
-        connection: Connection,
-        name: str,
-        sent: Sequence[Call],
-        unloaded: Sequence[int],
-        answers: list[Any],
-        errors: list[DriverError | None],
-        doing: str,
-    ) -> None:
-        """Repeat calls whose script the server did not know: they were not applied."""
-        for number in unloaded:
-            try:
-                connection.send_command(*_with_text(sent[number], name))
-                answers[number] = connection.read_response(disable_decoding=True)
-            except ResponseError as refused:
-                errors[number] = translated(refused, server=self.server, doing=doing)
-            except FAILURES as failure:
-                errors[number] = _ambiguous(self.server, failure, doing)
 
     # --------------------------------------------------------------------------------------------------- connections
 
@@ -270,21 +240,25 @@ class Link:
         return _with_text(_evaluate(name, keys, arguments), name)
 
     @contextmanager
-    def _connection(self, patience: Patience | None) -> Iterator[Connection]:
-        connection, age = self._take(patience)
+    def _returned(self, connection: Connection, age: int, place: Place) -> Iterator[Connection]:
+        """Give a connection back after its use; only one on which no answer can be on its way is kept."""
+        whole = False
         try:
             yield connection
+            whole = True
         except ResponseError:
-            raise
-        except BaseException:
-            connection.disconnect()
+            whole = True
             raise
         finally:
-            self._give_back(connection, age)
+            if not whole:
+                connection.disconnect()
+            self._give_back(connection, age, place)
 
-    def _take(self, patience: Patience | None) -> tuple[Connection, int]:
-        found = self._reserve(patience)
+    def _take(self, patience: Patience | None) -> tuple[Connection, int, Place]:
+        place = self._place(patience)
         try:
+            with self._lock:
+                found = self._idle.pop() if self._idle else None
             if found is None:
                 connection, age = self._source.connection(), self._age
             else:
@@ -292,26 +266,18 @@ class Link:
                 self._revive(connection, idle_since)
             _connect(connection, patience)
         except BaseException:
-            with self._free:
-                self._used -= 1
-                self._free.notify()
+            self._places.leave(place)
             raise
-        return connection, age
+        return connection, age, place
 
-    def _reserve(self, patience: Patience | None) -> tuple[Connection, float, int] | None:
-        """Take an idle connection, or the right to make one; waits while all are in use."""
-        with self._free:
-            if self._used >= self._settings.pool_size:
-                self._wait_for_place(patience)
-            self._refuse_closed()
-            self._used += 1
-            return self._idle.pop() if self._idle else None
-
-    def _wait_for_place(self, patience: Patience | None) -> None:
+    def _place(self, patience: Patience | None) -> Place:
+        """Take the right to use a connection; waits while all are in use."""
+        self._refuse_closed()
         left = None if patience is None else patience.remaining()
         limit = self._settings.pool_timeout if left is None else min(left, self._settings.pool_timeout)
-        if self._free.wait_for(lambda: self._closed or self._used < self._settings.pool_size, limit):
-            return
+        place = self._places.take(limit, look=self._refuse_closed)
+        if place is not None:
+            return place
         if patience is not None:
             patience.check()
         message = (
@@ -330,19 +296,18 @@ class Link:
         except FAILURES:
             connection.disconnect()
 
-    def _give_back(self, connection: Connection, age: int) -> None:
-        with self._free:
-            self._used -= 1
+    def _give_back(self, connection: Connection, age: int, place: Place) -> None:
+        with self._lock:
             keep = not self._closed and age == self._age and os.getpid() == self._pid
             if keep:
                 self._idle.append((connection, time.monotonic(), age))
-            self._free.notify()
+        self._places.leave(place)
         if not keep:
             connection.disconnect()
 
     def _go_elsewhere(self) -> None:
         """Drop every connection: the keys are on another server now."""
-        with self._free:
+        with self._lock:
             self._age += 1
             idle, self._idle = self._idle, []
         for connection, _, _ in idle:
@@ -372,9 +337,22 @@ def _ambiguous(server: str, error: BaseException, doing: str) -> AmbiguousSend:
     return made
 
 
-def _chained(first: Call, rest: Iterable[Call]) -> Iterator[Call]:
+def _chained(first: T, second: T | None, rest: Iterable[T]) -> Iterator[T]:
     yield first
+    if second is not None:
+        yield second
     yield from rest
+
+
+def _read(connection: Connection) -> Any:
+    """Read one answer.
+
+    A connection of the client's that Sentinel leads to says that it broke where its server refused, having become a replica; but then
+    nothing was applied for certain.
+    """
+    if isinstance(connection, SentinelManagedConnection):
+        return super(SentinelManagedConnection, connection).read_response(disable_decoding=True)
+    return connection.read_response(disable_decoding=True)
 
 
 def _connect(connection: Connection, patience: Patience | None) -> None:
@@ -403,7 +381,7 @@ def _limit(connection: Connection, patience: Patience) -> None:
         sock.settimeout(max(0.001, left if usual is None else min(left, usual)))
 
 
-def _unlimit(connection: Connection, seconds: float) -> None:
+def _unlimit(connection: Connection) -> None:
     sock = connection._sock  # noqa: SLF001 - as above
     if sock is not None:
-        sock.settimeout(seconds)
+        sock.settimeout(connection.socket_timeout)

@@ -75,6 +75,24 @@ def test_a_failover_by_sentinel_is_followed(servers):
         assert client.info("replication")["role"] == "master"
 
 
+@pytest.mark.parametrize("count", [1, 600])
+def test_what_a_demoted_primary_refuses_was_stored_nowhere_and_that_is_said(servers, count):
+    """The client says then that the connection broke, as if it might have been stored."""
+    primary, replica, sentinel = servers
+    address = f"redis://127.0.0.1:{sentinel.port}/0?sentinel=main&socket_timeout=1&connect_timeout=1"
+    driver: Any = connect(address, namespace="queuekit", clock=None)
+    driver.open()
+    driver.send([Message(new_id(), "default", "t", "before")])
+    messages = [Message(new_id(), "default", "t", str(number)) for number in range(count)]
+    with redis.Redis(port=primary.port) as client:
+        client.replicaof("127.0.0.1", replica.port)
+    with pytest.raises(DriverUnavailable, match="READONLY"):
+        driver.send(messages)
+    with pytest.raises(DriverUnavailable, match="READONLY"):
+        driver.claim(["default"], limit=1, lease=10)
+    driver.close()
+
+
 def sends(driver: Any) -> bool:
     try:
         driver.send([Message(new_id(), "default", "t", "after")])

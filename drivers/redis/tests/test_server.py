@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -12,9 +13,11 @@ import redis
 from queuekit import Queue
 from queuekit.contract import (
     AmbiguousSend,
+    ConfigurationError,
     DispatchTimeout,
     Done,
     DriverRejected,
+    DriverUnavailable,
     Message,
     PartialSend,
     Patience,
@@ -23,14 +26,20 @@ from queuekit.contract import (
     Wakeup,
 )
 from queuekit.ids import new_id
-from queuekit_integration.faults import Proxy
+from queuekit_integration.faults import Proxy, interrupted_at_every_step
 from queuekit_integration.harness import wait_until
 from queuekit_redis import RedisDriver
+from queuekit_redis.address import Settings
 from queuekit_redis.doctor import Server, findings
+from queuekit_redis.scripts import script
 
 
 def message(**fields) -> Message:
     return Message(new_id(), fields.pop("queue", "default"), "t", fields.pop("body", "{}"), **fields)
+
+
+def _used(driver) -> int:
+    return sum(1 for place in driver._link._places._taken if (held := place()) is not None and held.taken)
 
 
 def test_a_thousand_messages_travel_in_one_round_trip_and_keep_their_order(driver_of, native):
@@ -39,7 +48,7 @@ def test_a_thousand_messages_travel_in_one_round_trip_and_keep_their_order(drive
     driver.send(messages[:1])
     native.config_resetstat()
     driver.send(messages[1:])
-    assert native.info("commandstats")["cmdstat_evalsha"]["calls"] == 4
+    assert native.info("commandstats")["cmdstat_eval"]["calls"] == 4
     found = driver.claim(["default"], limit=1000, lease=10)
     assert [delivery.message.body for delivery in found] == [str(number) for number in range(1000)]
 
@@ -49,7 +58,7 @@ def test_a_batch_that_was_cut_says_what_was_stored_and_what_cannot_be_known(serv
         driver = driver_of(port=proxy.port)
         driver.send([message()])
         messages = [message(body="x" * 3000) for _ in range(1000)]
-        proxy.lose_reply(b"EVALSHA", skip=0)
+        proxy.lose_reply(b"EVAL", skip=0)
         with pytest.raises((PartialSend, AmbiguousSend)) as caught:
             driver.send(messages)
         error = caught.value
@@ -102,7 +111,7 @@ def test_a_pool_that_stays_empty_is_a_passing_error(server, driver_of):
         counted = []
         holder = threading.Thread(target=lambda: counted.append(driver.count()))
         holder.start()
-        wait_until(lambda: driver._link._used == 1, "the only connection to be in use")
+        wait_until(lambda: _used(driver) == 1, "the only connection to be in use")
         with pytest.raises(PoolTimeout, match="pool_size") as caught:
             driver.count()
         assert caught.value.retryable
@@ -326,7 +335,7 @@ def test_jobs_that_cost_more_travel_in_smaller_scripts(driver_of, native):
     driver.send([message(key="k")])
     native.config_resetstat()
     driver.send([message(key=str(n % 50), tags=("a",)) for n in range(500)])
-    assert native.info("commandstats")["cmdstat_evalsha"]["calls"] == 10
+    assert native.info("commandstats")["cmdstat_eval"]["calls"] == 10
 
 
 def test_a_given_client_is_used_with_its_own_settings(server):
@@ -385,3 +394,86 @@ def test_an_interrupted_dispatch_leaves_its_answer_to_nobody(driver_of, native, 
         driver.send([message() for _ in range(300 if several else 1)])
     [record] = driver.get([first.id])
     assert record.id == first.id
+
+
+def test_a_batch_keeps_its_order_while_the_server_forgets_and_learns_its_script(driver_of, native):
+    """Somebody empties the server's scripts, and another client brings them back between two parts of a batch."""
+    driver = driver_of()
+    driver.send([message() for _ in range(300)])
+    driver.purge("default")
+    texts = [str(number) for number in range(1000)]
+    connection, age, place = driver._link._take(None)
+    sent, real = [], connection.send_command
+
+    def send_command(*call, **options):
+        if len(sent) == 2:
+            native.script_load(script("send_plain").text)
+        sent.append(call[0])
+        real(*call, **options)
+        native.ping()  # what was sent has been run by now
+        time.sleep(0.02)
+
+    connection.send_command = send_command
+    driver._link._give_back(connection, age, place)
+    native.script_flush()
+    driver.send([message(body=text) for text in texts])
+    assert len(sent) >= 4
+    found = driver.claim(["default"], limit=1000, lease=10)
+    assert [delivery.message.body for delivery in found] == texts
+
+
+@pytest.mark.parametrize("kind", ["single", "sentinel", "cluster"])
+def test_a_given_client_that_would_wait_for_ever_is_bounded_or_refused(server, kind):
+    with Proxy("127.0.0.1", server.port) as proxy:
+        if kind == "single":
+            client = redis.Redis(port=proxy.port, socket_timeout=None, socket_connect_timeout=None)
+            driver = RedisDriver(client=client, namespace="endless", settings=Settings(socket_timeout=0.5))
+            driver.open()
+            proxy.hold()
+            begin = time.monotonic()
+            with pytest.raises(AmbiguousSend):
+                driver.send([message()])
+            with pytest.raises(DriverUnavailable):
+                driver.claim(["default"], limit=1, lease=10)
+            assert time.monotonic() - begin < 5
+            proxy.heal()
+            driver.close()
+            client.close()
+            return
+        if kind == "sentinel":
+            client = redis.sentinel.Sentinel([("127.0.0.1", 1)], sentinel_kwargs={"socket_timeout": None}).master_for(
+                "m"
+            )
+        else:
+            client = redis.cluster.RedisCluster.__new__(redis.cluster.RedisCluster)
+            client.nodes_manager = SimpleNamespace(connection_kwargs={"socket_timeout": None})
+            client.close = lambda: None
+        with pytest.raises(ConfigurationError, match=r"without socket_timeout is refused.*give it, in seconds"):
+            RedisDriver(client=client, namespace="endless")
+
+
+def test_a_clients_own_time_limit_holds_again_after_a_dispatch_with_a_timeout(server):
+    client = redis.Redis(port=server.port, socket_timeout=7.5)
+    driver = RedisDriver(client=client, namespace="limit")
+    driver.send([message()], patience=Patience(1.0, clock=SystemClock()))
+    connection, age, place = driver._link._take(None)
+    assert connection._sock.gettimeout() == 7.5
+    driver._link._give_back(connection, age, place)
+    driver.close()
+    client.close()
+
+
+def test_no_interruption_at_any_step_loses_a_place_or_leaves_an_answer_to_the_next_user(driver_of):
+    """Ctrl-C, or the timeout of the handler that dispatches, at each step of the driver's own code and of what it uses to count."""
+    driver = driver_of("?pool_size=1&pool_timeout=0.5")
+    first = message()
+    driver.send([first])
+    calls = [
+        lambda: driver.send([message()]),
+        lambda: driver.send([message()], patience=Patience(5.0, clock=SystemClock())),
+        lambda: driver.get([first.id]),
+    ]
+    for call in calls:
+        for _ in interrupted_at_every_step(call, ["queuekit_redis/link.py", "queuekit/places.py"]):
+            [record] = driver.get([first.id])
+            assert record.id == first.id
