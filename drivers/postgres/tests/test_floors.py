@@ -16,6 +16,7 @@ from queuekit.contract import Again, Dead, Delivery, Done, DriverUnavailable, Me
 from queuekit.ids import new_id
 from queuekit_integration.harness import wait_until
 from queuekit_postgres import PostgresDriver, floors
+from queuekit_postgres.claiming import Wanted
 
 
 def message(priority: int = 4, **options: Any) -> Message:
@@ -51,7 +52,7 @@ def churn(driver: PostgresDriver, count: int) -> None:
 
 
 def floor_of(driver: PostgresDriver, rank: int = 5) -> int:
-    return driver._floors.known.lines.get(("q", rank), -1)
+    return driver._claimer._floors.known.lines.get(("q", rank), -1)
 
 
 @pytest.mark.usefixtures("always")
@@ -70,9 +71,11 @@ def test_a_claim_beside_an_open_transaction_does_not_read_what_is_gone(make, pos
 def blocks_of_a_claim(driver: PostgresDriver) -> int:
     """Return how many pages a claim reads."""
     with psycopg.connect(driver.native().info.dsn, autocommit=True) as connection:
-        parameters = driver._claim_parameters(["q"], 1, 30.0, None, True)
+        parameters = driver._claimer.parameters_of(Wanted(["q"], 1, 30.0, None, True))
         text = driver._sql["claim"]
-        row = connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}", {"ns": driver._ns, **parameters})
+        row = connection.execute(
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}", {"ns": driver._run.ns, **parameters}
+        )
         plan = row.fetchone()
         assert plan is not None
         return int(plan[0][0]["Plan"]["Shared Hit Blocks"] + plan[0][0]["Plan"]["Shared Read Blocks"])

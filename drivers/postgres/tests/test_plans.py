@@ -92,7 +92,7 @@ def exercise(driver: PostgresDriver) -> None:
     driver.settle([Done(delivery) for delivery in driver.claim(["other"], limit=3, lease=60)])
     driver.purge("other")
     driver.get([lent[0].message.id])
-    driver._next_change(recover=True)
+    driver._claimer._next_change(recover=True)
     carried = [message() for _ in range(MANY)]
     driver.admit(carried, publish_within=10)
     driver.published([m.id for m in carried[:200]], ages=[0.0] * 200, publish_within=10, again_after=900)
