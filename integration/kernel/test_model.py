@@ -6,10 +6,12 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from queuekit.contract import Message
 from queuekit_integration.harnesses.embedded import MemoryHarness, SqliteHarness
 from queuekit_integration.mutants import MUTANTS, Mutant, harness_of
 from queuekit_integration.programs import HUNT, NIGHTLY, nightly, ordinary
 from queuekit_integration.programs.machine import machine_of
+from queuekit_integration.programs.model import ModelQueue
 
 
 def test_memory_and_sqlite_answer_alike() -> None:
@@ -71,3 +73,19 @@ def test_what_is_out_of_reach_exists() -> None:
 def test_the_model_finds_a_mutant(mutant: Mutant) -> None:
     with pytest.raises((AssertionError, KeyError)):  # a broken broker may also trip over itself
         run_state_machine_as_test(machine_of(harness_of(mutant)), settings=HUNT)
+
+
+def test_a_driver_without_an_order_may_choose_among_what_may_be_lent_and_nothing_else() -> None:
+    wanted = {"queues": ["a"], "limit": 1, "lease": 10.0, "free": None, "recover": True}
+
+    def lent(*chosen: str) -> list[str]:
+        model = ModelQueue()
+        for id, priority, key in (("low", 1, None), ("one", 4, None), ("two", 4, "k"), ("next of k", 4, "k")):
+            model.send(Message(id, "a", "t", "", priority=priority, key=key), unique=False)
+        return [lease.job.message.id for lease in model.claim(**wanted, chosen=chosen)]
+
+    assert lent("one") == ["one"]
+    assert lent("two") == ["two"]
+    for wrong in (("low",), ("next of k",), ("one", "two"), ("nobody",), ()):
+        with pytest.raises(AssertionError, match="lent"):
+            lent(*wrong)

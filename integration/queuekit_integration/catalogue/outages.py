@@ -305,11 +305,13 @@ def scenario_ord_06_order_under_worker_kill(h: Harness) -> None:
     queue = h.queue()
     first = h.spawn_worker(lease=1.0, concurrency=2)
     second = h.spawn_worker(lease=1.0, concurrency=2)
-    jobs = [Job("slow", {"seconds": 0.03}, key=f"k{number % 6}") for number in range(60)]
+    jobs = [Job("slow", {"seconds": 0.03}, key=f"k{number % 6}") for number in range(30)]
+    jobs += [Job("until_released", key=f"k{number % 6}") for number in range(30)]
     h.dispatch_recorded(queue, jobs)
     wait_until(lambda: {s["pid"] for s in h.starts()} >= {first.pid, second.pid}, "both workers to be at it")
     wait_until(lambda: _frozen_in_handler(h, first), "the first worker to be caught in a handler")
     h.kill_recorded(first)
+    (h.folder / "release").touch()
     h.finish(Plan(dispatches=60, redelivery=True, faults=("kill",), workers=(first.pid, second.pid)))
 
 

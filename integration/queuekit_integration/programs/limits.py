@@ -34,9 +34,10 @@ class LimitMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stack = ExitStack()
-        self.harness = self.stack.enter_context(cell(self.kind))
-        self.driver: Any = self.harness.driver()
+        with ExitStack() as stack:  # what fails here is closed here: nobody calls `teardown` then
+            self.harness = stack.enter_context(cell(self.kind))
+            self.driver: Any = self.harness.driver()
+            self.stack = stack.pop_all()
         self.held: list[Held] = []
         self.sent: set[str] = set()
         self.granted: list[float] = []

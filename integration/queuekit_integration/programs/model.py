@@ -121,20 +121,52 @@ class ModelQueue:
     # ------------------------------------------------------------------------------------------------------ lending
 
     def claim(
-        self, queues: Sequence[str], *, limit: int, lease: float, free: int | None, recover: bool
+        self,
+        queues: Sequence[str],
+        *,
+        limit: int,
+        lease: float,
+        free: int | None,
+        recover: bool,
+        chosen: Sequence[str] | None = None,
     ) -> list[ModelLease]:
-        """Lend: first what was recovered, to free slots; then each queue by priority and acceptance."""
+        """Lend: first what was recovered, to free slots; then each queue by priority and acceptance.
+
+        Or, where a driver promises no order but that of keys and priorities, the jobs that it has `chosen`: as many as that, and
+        each one that may be lent.
+        """
+        self._let_time_work(recover=recover)
+        open_queues = [queue for queue in queues if queue not in self.paused]
+        places = limit if free is None else min(limit, free)
+        first = self._ready(open_queues, recovered=True)[:places]
+        for queue in open_queues:
+            first += self._ready([queue], recovered=False)[: limit - len(first)]
+        jobs = first if chosen is None else self._chosen(chosen, open_queues, len(first), places)
+        return [self._lend(job, lease) for job in jobs]
+
+    def _chosen(self, ids: Sequence[str], queues: Sequence[str], count: int, places: int) -> list[ModelJob]:
+        """Return the jobs of a driver's choice; raises `AssertionError` for one that it was not free to make."""
+        back = self._ready(queues, recovered=True)
+        may = {job.message.id: job for job in [*back, *self._ready(queues, recovered=False)]}
+        assert set(ids) <= set(may), f"lent {ids}, and only {sorted(may)} may be"
+        assert len(ids) == len(set(ids)) == count, f"lent {ids} of {sorted(may)}, and {count} were to be"
+        jobs = [may.pop(id) for id in ids]
+        assert sum(job.recovered for job in jobs) <= places, f"lent {ids}, with more that came back than {places}"
+        for job in jobs:
+            passed = [other for other in may.values() if other not in back and self._precedes(other, job)]
+            assert not passed, f"lent {job.message.id} before {passed[0].message.id}, which has a higher priority"
+        return jobs
+
+    @staticmethod
+    def _precedes(job: ModelJob, other: ModelJob) -> bool:
+        return job.message.queue == other.message.queue and job.message.priority > other.message.priority
+
+    def _let_time_work(self, *, recover: bool) -> None:
         for job in list(self.jobs.values()):
             if job.state == "scheduled" and job.due <= self.now:
                 job.state = "pending"
             if recover and job.state == "running" and job.lease is not None and job.lease.end <= self.now:
                 self._take_back(job)
-        open_queues = [queue for queue in queues if queue not in self.paused]
-        places = limit if free is None else min(limit, free)
-        chosen = self._ready(open_queues, recovered=True)[:places]
-        for queue in open_queues:
-            chosen += self._ready([queue], recovered=False)[: limit - len(chosen)]
-        return [self._lend(job, lease) for job in chosen]
 
     def _take_back(self, job: ModelJob) -> None:
         if job.cancel:
