@@ -27,11 +27,15 @@ class Demand:
         """Seconds a job takes a slot; None before the first measurement."""
 
     def measured(self, jobs: int, seconds: float) -> None:
-        """Take in what a batch of handlers took together."""
+        """Take in what a batch of handlers took together; of jobs that never entered one there is nothing to measure."""
         if jobs:
             mean = seconds / jobs
             old = self._mean
             self._mean = mean if old is None or mean > old else old * (1 - FORGET) + mean * FORGET
+
+    def stalled(self) -> None:
+        """Take in that what was held was not started in time: handlers take longer than those that were measured, nobody knows how long."""
+        self._mean = None
 
     @property
     def prefetch(self) -> int:

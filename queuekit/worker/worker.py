@@ -282,7 +282,8 @@ class Worker:
         attempts = [finished.popleft() for _ in range(min(len(finished), self._driver.limits.batch))]
         if finished:
             self._wakeup.set()
-        self._demand.measured(len(attempts), sum(attempt.duration for attempt in attempts))
+        ran = [attempt.duration for attempt in attempts if attempt.duration]
+        self._demand.measured(len(ran), sum(ran))
         return attempts
 
     def _claim(self, limit: int) -> list[Delivery]:
@@ -533,6 +534,7 @@ class Worker:
         limit = self._clock.monotonic() - OVERDUE
         waiting = [attempt for attempt in self._held_now() if not attempt.started]
         if any(attempt.give_back or attempt.claimed_at < limit for attempt in waiting):
+            self._demand.stalled()
             self._release(self._take_back())
 
     def _take_back(self) -> list[Attempt]:

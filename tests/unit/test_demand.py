@@ -27,6 +27,21 @@ def test_long_jobs_are_not_hoarded():
     assert demand.limit(10, 0) == 0
 
 
+def test_jobs_that_never_entered_a_handler_say_nothing_of_how_long_handlers_take():
+    demand = Demand(10)
+    demand.measured(0, 0.0)
+    assert demand.prefetch == 0
+
+
+def test_after_a_stall_only_free_slots_are_claimed_until_something_is_measured_anew():
+    demand = quick()
+    demand.stalled()
+    assert demand.limit(0, 0) == 10
+    assert demand.limit(10, 0) == 0
+    demand.measured(100, 100e-6)
+    assert demand.limit(0, 0) == MOST // 2
+
+
 def test_half_travels_while_the_other_half_is_worked_off():
     demand = quick()
     assert demand.limit(0, 0) == MOST // 2

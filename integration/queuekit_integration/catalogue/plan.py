@@ -420,6 +420,31 @@ def scenario_backpressure_saturation(h: Harness) -> None:
         assert queue.stats().queues[0].completed == 200
 
 
+@scenario("backpressure_saturation_after_quick_jobs", needs=("count",), timing=True)
+def scenario_backpressure_saturation_after_quick_jobs(h: Harness) -> None:
+    """Let jobs turn long: what was fetched while they were quick goes back, and the worker fetches for its slots alone from then on."""
+    queue = h.queue()
+    gate = threading.Event()
+    released: list[str | None] = []
+    queue.observe(lambda event: released.append(event.job_id) if event.kind == "released" else None)
+    queue.register("quick", lambda: None)
+    queue.register("long", lambda: gate.wait(20))
+    queue.dispatch_many(Job("quick") for _ in range(100))
+    queue.start_workers(2)
+    queue.drain(30)
+    queue.dispatch_many(Job("long") for _ in range(200))
+    wait_until(lambda: queue.stats().in_flight >= 2, "the worker to be saturated")
+    time.sleep(1.0)
+    wait_until(lambda: queue.stats().in_flight <= 2 + 2, "what will not be started soon to be given back", seconds=10)
+    before = len(released)
+    time.sleep(1.0)
+    counts = queue.stats()
+    assert counts.in_flight <= 2 + 2, f"a saturated worker hoards {counts.in_flight} jobs again"
+    assert len(released) <= before + 2, f"in a second {len(released) - before} jobs were fetched and given back again"
+    gate.set()
+    queue.drain(30)
+
+
 @scenario("config_option_fuzz", needs=("count",))
 def scenario_config_option_fuzz(h: Harness) -> None:
     """Throw random options at a job: each is either dispatched whole or refused with a ConfigurationError."""
