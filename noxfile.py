@@ -79,7 +79,7 @@ def catalogue(session: nox.Session, driver: str) -> None:
 
 @nox.session(python=MAIN)
 def guarantees(session: nox.Session) -> None:
-    """Make docs/guarantees.md and .json of results/catalogue*.jsonl: `./scripts/test` and `nox -s catalogue` write them."""
+    """Make docs/guarantees.md and .json of results/catalogue*.jsonl: `./scripts/test`, `nox -s catalogue`, `containers` and `localstack` write them."""
     install(session, "test")
     results = sorted(map(str, Path("results").glob("catalogue*.jsonl")))
     program = ("python", "-m", "queuekit_integration.guarantees")
@@ -94,20 +94,23 @@ def containers(session: nox.Session) -> None:
     images = dict(pair.split("=", 1) for pair in os.environ.get("QUEUEKIT_TEST_IMAGES", IMAGES).split())
     session.run("pytest", "integration/containers", env={"QUEUEKIT_TEST_IMAGES": _joined(images)})
     for name, image in images.items():
-        server = name.partition("-")[0]
+        server, _, version = name.partition("-")
         driver = {"valkey": "redis"}.get(server, server)
         if driver in SERVED:
             environment = {
                 f"QUEUEKIT_TEST_{driver.upper()}_IMAGE": image,
                 "QUEUEKIT_TEST_REDIS_PROGRAM": _program(server),
             }
-            results = f"results/containers-{name}.jsonl"
+            results = Path("results", f"catalogue-{name}.jsonl")
+            results.unlink(missing_ok=True)
             session.run(
                 *CATALOGUE,
                 "--queuekit-driver",
                 driver,
+                "--queuekit-profile",
+                version if server == driver else name,
                 "--queuekit-results",
-                results,
+                str(results),
                 *session.posargs,
                 env=environment,
             )
@@ -127,6 +130,8 @@ def localstack(session: nox.Session) -> None:
     session.install("--requirement", "integration/queuekit_integration/servers/localstack-sqs-requirements.txt")
     program = str(Path(session.bin) / "python")
     harnesses = "queuekit_integration.harnesses.sqs"
+    results = Path("results", "catalogue-localstack.jsonl")
+    results.unlink(missing_ok=True)
     session.run(
         ".venv/bin/python",
         "-m",
@@ -135,6 +140,8 @@ def localstack(session: nox.Session) -> None:
         f"{harnesses}:LocalStackHarness",
         "--queuekit-driver",
         f"{harnesses}:LocalStackFifoHarness",
+        "--queuekit-results",
+        str(results),
         *session.posargs,
         env={"QUEUEKIT_LOCALSTACK_PYTHON": program},
         external=True,

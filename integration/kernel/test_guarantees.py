@@ -11,6 +11,8 @@ import pytest
 from queuekit_integration.guarantees import __main__ as program
 from queuekit_integration.guarantees.page import columns_of, verdicts
 from queuekit_integration.guarantees.results import Result, read_results
+from queuekit_integration.harnesses import harness
+from queuekit_integration.plugin import in_profile
 from queuekit_integration.registry import load
 
 SCENARIOS = load()
@@ -47,6 +49,12 @@ def test_one_failure_outweighs_any_pass():
 def test_own_drivers_stand_first_and_a_profile_beside_its_driver():
     cells = [("DEL-01", name) for name in ("zebra", "redis:always", "redis", "sqlite", "memory", "apple")]
     assert columns_of(dict.fromkeys(cells, "holds")) == ["memory", "sqlite", "redis", "redis:always", "apple", "zebra"]
+
+
+def test_another_version_of_a_server_has_a_column_of_its_own():
+    kind = in_profile(harness("memory"), "4.0")
+    assert (kind().column, kind.name, kind.profile) == ("memory:4.0", "memory", "4.0")
+    assert harness("memory")().column == "memory"
 
 
 def test_results_of_several_runs_make_one_page(tmp_path, run):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import time
@@ -31,6 +32,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--queuekit-driver", action="append", help="a column's name, or package:HarnessClass (default: all installed)"
     )
     group.addoption("--queuekit-results", help="append one JSON line a cell to this file")
+    group.addoption(
+        "--queuekit-profile",
+        help="what runs behind the driver, such as the server's version: the column is then called driver:profile",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,10 +46,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def harnesses_of(config: pytest.Config) -> list[type[Harness]]:
     """Return the harness classes asked for; an unknown name is an error."""
+    profile = config.getoption("--queuekit-profile")
     try:
-        return [harness(name) for name in config.getoption("--queuekit-driver") or names()]
+        kinds = [harness(name) for name in config.getoption("--queuekit-driver") or names()]
     except LookupError as error:
         raise pytest.UsageError(f"--queuekit-driver {error}") from None
+    return [in_profile(kind, profile) for kind in kinds] if profile else kinds
+
+
+def in_profile(kind: type[Harness], profile: str) -> type[Harness]:
+    """Return a harness like this one whose column is another: the same driver, on something else."""
+    fields = {"profile": profile, "__annotations__": {"profile": str}, "__module__": kind.__module__}
+    return dataclasses.dataclass(type(kind.__name__, (kind,), fields))
 
 
 def pytest_unconfigure() -> None:

@@ -306,7 +306,7 @@ class LateClock(PassingClock):
 class LocalStackHarness(SqsHarness):
     """Standard queues on LocalStack, for fidelity; slower, and without anything that outlives it."""
 
-    name: str = "sqs-localstack"
+    name: str = "sqs"
     profile: str = "localstack"
     kind: ClassVar[Kind] = LocalStack()
     clock: VirtualClock = field(default_factory=LateClock)
@@ -335,7 +335,7 @@ class LocalStackHarness(SqsHarness):
 class LocalStackFifoHarness(LocalStackHarness, SqsFifoHarness):
     """FIFO queues on LocalStack, which keeps the five minutes as AWS documents them."""
 
-    name: str = "sqs-fifo-localstack"
+    name: str = "sqs-fifo"
     expectations: ClassVar[Mapping[str, Expectation]] = {
         "UNQ-WINDOW": Weaker(
             "for 300 s from a job's acceptance, its end included, others of its scope are dropped, "
