@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,10 @@ TIMEOUT = 10.0
 """Seconds that the broker has to answer a declaration."""
 AT_ONCE = 8
 """Channels on which many queues are made: a broker makes those of one channel one after the other."""
+PROBE = "probe"
+"""A routing key to which nothing is bound."""
+SLICE = 0.05
+"""Seconds between looks whether an alarm was told meanwhile."""
 NEVER = (1 << 31) - 1
 """A delivery limit that nothing reaches: left out, it is 20 from RabbitMQ 4.0 on; -1 means none there, and no return at all before."""
 Step = Callable[[Channel], None]
@@ -169,6 +174,14 @@ class Broker:
     def blocked(self) -> bool:
         """Whether the broker reads nothing from this session at the moment, because of an alarm."""
         return self._session.blocked is not None
+
+    def takes_messages(self, timeout: float) -> bool:
+        """Ask by a message that nobody gets, for an alarm is told to those alone who publish; blocks for a round trip."""
+        end = time.monotonic() + timeout
+        batch = self._publisher.publish([_notice(self._names.lanes, PROBE)])
+        while not (batch.ended or self.blocked) and time.monotonic() < end:
+            batch.wait(SLICE)
+        return isinstance(batch.errors.get(0), UnroutableError)
 
     def lanes(self, queue: str) -> list[Lane]:
         """Return the lanes that this session knows of, in the order in which they are lent from."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pika
 
-from queuekit.contract import DriverError, Wakeup
+from queuekit.contract import DriverError, DriverUnavailable, Wakeup
 from queuekit_rabbitmq.backs import Backs
 from queuekit_rabbitmq.session import ANSWER, Answer, Session, reply
 from queuekit_rabbitmq.source import STALE, Held, Source, Subscription
@@ -35,6 +35,20 @@ USING_UP = 0.5
 """Seconds that this may take."""
 Fill: TypeAlias = Callable[[str, int], None]
 """Put so many blanks into a queue of the broker, and block until it has them."""
+
+
+class Fetch:
+    """Messages that are asked for one after the other; each answer asks for the next."""
+
+    __slots__ = ("found", "given_up", "lanes", "limit")
+
+    def __init__(self, lanes: deque[tuple[str, str]], limit: int) -> None:
+        self.lanes = lanes
+        """Those that may have more."""
+        self.limit = limit
+        self.found: list[Held] = []
+        self.given_up = False
+        """Whether nobody waits for it any more: what still comes is for the next claim."""
 
 
 class Consumer:
@@ -64,6 +78,8 @@ class Consumer:
         self._looking = False
         self._on_empty: Callable[[Any], None] = lambda _: None
         """What to do when a lane that is fetched from has nothing."""
+        self._getting = False
+        """Whether the broker has not answered the last fetch yet; pika keeps one at a time."""
         self._pushed_at = time.monotonic()
         self._fetched_acknowledged: deque[float] = deque(maxlen=AT_ONCE)
         """When the last messages that were fetched were acknowledged."""
@@ -131,42 +147,72 @@ class Consumer:
             self.backs.looked(queue)  # what is told from now on is news
         left = deque(lanes)
         try:
-            return self._fetched(left, limit, timeout)
+            kept = self.take(lanes, limit=limit, recovered=limit)  # what came for a claim that had given up
+            return kept or self._fetched(left, limit, timeout)
         finally:
-            for queue, _ in left:
+            for queue, _ in list(left):
                 self.backs.note(queue)
 
     def _fetched(self, lanes: deque[tuple[str, str]], limit: int, timeout: float) -> list[Held]:
         """Fetch; the lanes that are left may have more."""
         with self._fetching:
-            found: list[Held] = []
-            doing = "fetching messages"
-            self.session.ask(lambda answer: self._fetch(lanes, limit, found, answer), doing=doing, timeout=timeout)
-            return found
+            fetch, doing = Fetch(lanes, limit), "fetching messages"
+            try:
+                self.session.ask(lambda answer: self._fetch(fetch, answer), doing=doing, timeout=timeout)
+            except (
+                BaseException
+            ):  # also of an interruption: the broker thinks that we hold what came, and what still comes
+                self.session.call(lambda: self._leave(fetch))
+                raise
+            return fetch.found
 
-    def _fetch(self, lanes: deque[tuple[str, str]], limit: int, found: list[Held], answer: Answer) -> None:
-        """Fetch the next one; each answer asks for the one after it."""
+    def _leave(self, fetch: Fetch) -> None:
+        """Let the next claim have what was fetched for one that gave up; on the I/O thread."""
+        fetch.given_up = True
+        self.keep(fetch.found)
+
+    def keep(self, found: Sequence[Held]) -> None:
+        """Let whoever claims next have these, each behind what waits in its lane; from any thread."""
+        with self._lock:
+            for held in found:
+                held.source.waiting.append(held)
+                held.source.asked = time.monotonic()
+            for wakeup in self._waiters:
+                wakeup.set()
+        if found:
+            self.session.call(self._look_after)
+
+    def _fetch(self, fetch: Fetch, answer: Answer) -> None:
+        """Fetch the next one, unless nobody waits for it any more."""
+        lanes = fetch.lanes
 
         def got(_channel: Any, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
+            self._getting = False
             queue, lane = lanes[0]
             source = self._sources.get(lane) or self._source(queue, lane)
             held = self._hold(source, method.delivery_tag, method.redelivered, _encoded(properties), body)
             if held.blank:
                 self._acknowledge([held])
+            elif fetch.given_up:
+                self.keep([held])
             else:
-                found.append(held)
-            self._fetch(lanes, limit, found, answer)
+                fetch.found.append(held)
+            self._fetch(fetch, answer)
 
         def empty(_: Any) -> None:
             lanes.popleft()
-            self._fetch(lanes, limit, found, answer)
+            self._fetch(fetch, answer)
 
+        if fetch.given_up:
+            return
         while lanes and not self._at_rest(lanes[0][1]):
             lanes.popleft()
-        if not lanes or len(found) >= limit:
+        if not lanes or len(fetch.found) >= fetch.limit:
             reply(answer)
             return
-        self._on_empty = empty
+        if self._getting:
+            raise DriverUnavailable("RabbitMQ has not answered an earlier fetch yet")
+        self._getting, self._on_empty = True, empty
         self.session.channel.basic_get(lanes[0][1], got)
 
     def _at_rest(self, lane: str) -> bool:
@@ -182,6 +228,7 @@ class Consumer:
         channel.add_on_cancel_callback(self._on_cancelled)
 
     def _empty(self, frame: Any) -> None:
+        self._getting = False
         self._on_empty(frame)
 
     # ------------------------------------------------------------------------------------------------ being pushed
@@ -266,8 +313,7 @@ class Consumer:
         for by in {subscriptions[arrival[0]] for arrival in arrivals}:
             if by is by.source.subscription:
                 self._fit(by.source)
-        if not self._looking:
-            self._look_later()
+        self._look_after()
 
     def _drop(self, blanks: Sequence[Held]) -> None:
         """Acknowledge blanks, but for those that use up a last consumer; on the I/O thread."""
@@ -386,6 +432,11 @@ class Consumer:
         self.session.ask(
             lambda answer: self.session.channel.basic_qos(callback=lambda _: reply(answer)), doing=doing, timeout=ANSWER
         )
+
+    def _look_after(self) -> None:
+        """See to it that what waits is looked after; on the I/O thread."""
+        if not self._looking:
+            self._look_later()
 
     def _look_later(self) -> None:
         self._looking = True

@@ -50,7 +50,11 @@ class Lending:
         quorum = settings.queue_type == "quorum"
         self.consumer = Consumer(self.session, quorum=quorum, give_back=links.give_back_later, gone=links.forget)
         self._presence = Presence(
-            links.names, on_lane=links.note_lane, on_back=links.hear_of_back, held=self.consumer.held
+            links.names,
+            on_lane=links.note_lane,
+            on_back=links.hear_of_back,
+            held=self.consumer.held,
+            answer=links.answer,
         )
         self.session.prepare = self._prepare
         self.session.start()
@@ -165,12 +169,22 @@ class Links:
         if lending is not None:
             lending.consumer.wake()
 
+    def answer(self, parcel: Parcel) -> None:
+        """Publish an answer to another process, if the broker takes one, and never on the connection that lends.
+
+        An alarm blocks whatever connection publishes: it is read from no more, so that no acknowledgement arrives either.
+        """
+        publishing = self._publishing
+        if publishing is not None and not publishing.broker.blocked:
+            publishing.publisher.publish([parcel])
+
     def give_back_later(self) -> None:
         """Give back without holding the I/O thread up, which serves the answers this waits for."""
-        lending, publishing = self._lending, self._publishing
+        lending = self._lending
         if lending is not None:
-            arguments = (lending, publishing)
-            threading.Thread(target=self._give_back, args=arguments, name="queuekit-amqp-return", daemon=True).start()
+            threading.Thread(
+                target=self._give_back_now, args=(lending,), name="queuekit-amqp-return", daemon=True
+            ).start()
 
     # --------------------------------------------------------------------------------------------------- giving back
 
@@ -180,8 +194,20 @@ class Links:
         if lending is not None:
             lending.consumer.backs.note(queue)
 
+    def _give_back_now(self, lending: Lending) -> None:
+        """Give back what turned stale, if the broker takes it: during an alarm it stays here, and others keep what they run."""
+        try:
+            publishing = self.publishing()
+        except (DriverError, QueueClosed):
+            return
+        if publishing.broker.takes_messages(ANSWER):
+            self._give_back(lending, publishing)
+
     def _give_back(self, lending: Lending, publishing: Publishing | None, *, every: bool = False) -> None:
-        """Give back what nobody has claimed: successors before all others of their queue, in order, then the acknowledgements."""
+        """Give back what nobody has claimed: successors before all others of their queue, in order, then the acknowledgements.
+
+        What the broker did not take stays here for the next claim; with `every` it goes back with the connection, which ends then.
+        """
 
         def fill(lane: str, count: int) -> None:
             if publishing is None or publishing.broker.blocked:
@@ -191,27 +217,28 @@ class Links:
                 publishing.publisher.withdraw(batch, DriverUnavailable("the broker takes no messages"))
 
         with lending.consumer.withdrawn(fill, every=every) as (found, blanks):
-            if not found and not blanks:
-                return
+            ordered = _in_order(found)
+            sent = _sent_back(publishing, ordered) if publishing is not None and ordered else set[Held]()
+            lending.consumer.keep([held for held in ordered if held not in sent])
             try:
-                assert publishing is not None
-                if self._sent(publishing, [_returned(publishing.broker, held) for held in _in_order(found)]):
+                if sent or blanks:
                     # In one go: a quorum queue's channel puts some dozens of separate ones off, and forgets them when it is closed.
-                    lending.consumer.acknowledge([*found, *blanks], timeout=ANSWER)
-                    publishing.broker.tell_back({held.queue for held in found})
-                    return
+                    lending.consumer.acknowledge([*sent, *blanks], timeout=ANSWER)
             except DriverError:
-                pass
-            lending.session.close()  # with the connection everything goes back at once, each with a hand-out counted
+                lending.session.close()  # with the connection everything goes back at once, each with a hand-out counted
+            if sent and publishing is not None:
+                publishing.broker.tell_back({held.queue for held in sent})
 
-    @staticmethod
-    def _sent(publishing: Publishing, parcels: Sequence[Parcel]) -> bool:
-        if not parcels:
-            return True
-        batch = publishing.publisher.publish(parcels)
-        if not batch.wait(ANSWER):  # what left later would be a second job: the first goes back with the connection
-            publishing.publisher.withdraw(batch, DriverUnavailable("the broker takes no messages"))
-        return len(batch.accepted) == len(parcels)
+
+def _sent_back(publishing: Publishing, found: Sequence[Held]) -> set[Held]:
+    """Send successors; return those messages whose successors are stored. Of what had left and was not answered both may run."""
+    try:
+        batch = publishing.publisher.publish([_returned(publishing.broker, held) for held in found])
+    except DriverError:
+        return set()
+    if not batch.wait(ANSWER):  # what left later would be a second job: the first is still here
+        publishing.publisher.withdraw(batch, DriverUnavailable("the broker takes no messages"))
+    return {found[index] for index in batch.accepted}
 
 
 def _in_order(found: Sequence[Held]) -> list[Held]:

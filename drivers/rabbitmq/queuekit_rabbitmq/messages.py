@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -87,9 +88,9 @@ def message_of(queue: str, properties: Properties, body: bytes) -> Message:
         queue,
         type or "",
         text,
-        priority=_whole(headers, PRIORITY, 4),
-        tags=tuple(str(tag) for tag in headers.get(TAGS) or ()),
-        retain=None if RETAIN not in headers else float(headers[RETAIN]),
+        priority=min(9, max(0, _whole(headers, PRIORITY, 4))),
+        tags=_texts(headers.get(TAGS)),
+        retain=_seconds(headers.get(RETAIN)),
     )
 
 
@@ -108,6 +109,19 @@ def attempts_of(properties: Properties, *, redelivered: bool) -> tuple[int, int]
 def generation_of(properties: Properties) -> int:
     """Return how often the job was started over."""
     return _whole(properties[2], GENERATION, 0)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()
+
+
+def _seconds(value: Any) -> float | None:
+    """Read a duration; what is none was not written by queuekit, and is left out like whatever else it does not know."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        return None
+    return seconds if 0 <= seconds < math.inf else None
 
 
 def _whole(headers: Mapping[str, Any], name: str, default: int) -> int:

@@ -1,7 +1,7 @@
 """What processes tell one another through the broker: that a lane is new, that jobs were given back, and how many jobs they hold.
 
 Every consuming session has a queue of its own, bound to the exchange of the lanes. RabbitMQ says how many messages of a queue are
-ready, not how many are lent, so whoever counts asks all that lend, and each answers on the channel that its deliveries come by: what
+ready, not how many are lent, so whoever counts asks all that lend, and each hears of it on the channel that its deliveries come by: what
 was on its way before is counted. How many have to answer shows in the consumers of one queue that all of them consume.
 """
 
@@ -14,13 +14,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pika
 
 from queuekit_rabbitmq.publisher import Parcel, Publisher
 from queuekit_rabbitmq.topology import Names
 from queuekit_rabbitmq.wire import fleeting
 
 if TYPE_CHECKING:
+    import pika
     from pika.channel import Channel
 
 __all__ = ["Census", "Presence"]
@@ -40,11 +40,13 @@ class Presence:
         on_lane: Callable[[str, str], None],
         on_back: Callable[[str], None],
         held: Callable[[], dict[str, int]],
+        answer: Callable[[Parcel], None],
     ) -> None:
         self._names = names
         self._on_lane = on_lane
         self._on_back = on_back
         self._held = held
+        self._answer = answer
 
     def prepare(self, channel: Channel, ready: Callable[[], None]) -> None:
         """Listen; on the I/O thread."""
@@ -60,10 +62,11 @@ class Presence:
         channel.exchange_declare(self._names.lanes, "topic", durable=True)
         channel.queue_declare("", exclusive=True, callback=declared)
 
-    def _heard(self, channel: Channel, method: Any, properties: pika.BasicProperties, _: bytes) -> None:
+    def _heard(self, _channel: Channel, method: Any, properties: pika.BasicProperties, _body: bytes) -> None:
         if method.routing_key == "ask":
-            answer = pika.BasicProperties(correlation_id=properties.correlation_id)
-            channel.basic_publish("", properties.reply_to, msgspec.json.encode(self._held()), answer)
+            name = str(uuid.uuid4())
+            fields = fleeting(name, correlation_id=properties.correlation_id)
+            self._answer(("", properties.reply_to, name, fields, msgspec.json.encode(self._held())))
         elif method.routing_key.startswith("back."):
             self._on_back(method.routing_key.partition(".")[2])
         else:

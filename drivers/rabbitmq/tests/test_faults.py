@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pika
@@ -24,6 +24,7 @@ from queuekit.contract import (
     PartialSend,
     Patience,
     QueueClosed,
+    Released,
     SystemClock,
 )
 from queuekit.drivers import connect
@@ -33,6 +34,7 @@ from queuekit_integration.harness import wait_until
 from queuekit_integration.servers import ProcessServer, RabbitMQ
 from queuekit_integration.servers.rabbitmq import rabbitmqctl
 from queuekit_rabbitmq import RabbitMQDriver
+from queuekit_rabbitmq.broker import Broker
 
 Make = Callable[..., RabbitMQDriver]
 FOR_EVER = "1000000000000000"
@@ -397,20 +399,151 @@ def test_what_was_taken_is_lent_though_more_cannot_be_fetched(make: Make, monkey
     assert len(driver.claim(["default", "other"], limit=2, lease=5)) == 1
 
 
+def test_what_a_slow_broker_hands_over_too_late_is_lent_to_the_next_claim(
+    make: Make, node: ProcessServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claim that asked for it has given up; the broker thinks that this connection holds it, so somebody must."""
+    driver = make(heartbeat=60)
+    driver.send([message(str(number)) for number in range(3)])
+    driver.settle([Done(claim(driver)[0])])
+    monkeypatch.setattr("queuekit_rabbitmq.lender.ANSWER", 0.5)
+    node.freeze()
+    with pytest.raises(DriverUnavailable):
+        driver.claim(["default"], limit=2, lease=5)
+    with pytest.raises(DriverUnavailable):
+        driver.claim(["default"], limit=2, lease=5)
+    node.thaw()
+    wait_until(lambda: not driver._links.lending().consumer._getting, "the broker to answer")
+    monkeypatch.undo()
+    found: list[Delivery] = []
+    wait_until(lambda: found.extend(claim(driver)) or len(found) == 2, "what came too late to be lent")
+    assert [delivery.message.body for delivery in found] == ["1", "2"]
+    assert {delivery.attempt for delivery in found} == {1}
+
+
+def test_what_was_given_back_and_came_too_late_is_lent_to_the_next_claim(
+    make: Make, node: ProcessServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = make(heartbeat=60)
+    driver.send([message("0")])
+    driver.settle([Released(claim(driver)[0])])
+    monkeypatch.setattr("queuekit_rabbitmq.lender.ANSWER", 0.5)
+    node.freeze()
+    with pytest.raises(DriverUnavailable):
+        driver.claim(["default"], limit=1, free=1, lease=5)
+    node.thaw()
+    wait_until(lambda: not driver._links.lending().consumer._getting, "the broker to answer")
+    monkeypatch.undo()
+    [found] = claim(driver)
+    assert (found.message.body, found.attempt) == ("0", 1)
+
+
+@contextlib.contextmanager
+def memory_alarm(node: ProcessServer) -> Iterator[None]:
+    rabbitmqctl(node, "set_vm_memory_high_watermark", "absolute", "1")
+    try:
+        yield
+    finally:
+        rabbitmqctl(node, "set_vm_memory_high_watermark", "0.6")
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_worker_that_turns_slow_during_an_alarm_keeps_what_it_runs_and_what_it_was_pushed(
+    make: Make, node: ProcessServer, namespace: str, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    """It cannot give anything back then; with its connection it would give back what it runs as well."""
+    monkeypatch.setattr("queuekit_rabbitmq.links.ANSWER", 0.5)
+    driver = make()
+    assert driver.claim(["default"], limit=10, free=1, lease=30, wait=0.1) == []
+    driver.send([message(str(number)) for number in range(10)])
+    consumer = driver._links.lending().consumer
+    wait_until(lambda: len(consumer._outstanding) == 10, "the broker to push them")
+    driver._links.publishing().broker.back("default")
+    [running] = driver.claim(["default"], limit=1, free=1, lease=30)
+    with contextlib.ExitStack() as alarm:
+        with consumer.asking([("default", f"{namespace}:default")]):  # so that nothing is given back before
+            alarm.enter_context(memory_alarm(node))
+            if told:
+                with pytest.raises(AmbiguousSend):
+                    driver.send([message("during")], patience=within(0.5))
+        time.sleep(4)  # what nobody claims is given back after a second
+        assert driver.extend([running], lease=30)[0].held, "a running job was given back with its connection"
+        assert driver.settle([Done(running)]) == ["applied"]
+        pushed = claim(driver, limit=2)
+        assert [delivery.message.body for delivery in pushed] == ["1", "2"], (
+            "what it was pushed waits for its free slots"
+        )
+        assert driver.settle([Done(delivery) for delivery in pushed]) == ["applied"] * 2
+    others = make()
+    left = [*map(str, range(3, 10)), *(["during"] if told else [])]
+    found: list[Delivery] = []
+    wait_until(
+        lambda: found.extend(claim(others, seconds=30)) or len(found) == len(left), "another worker to run the rest"
+    )
+    assert [delivery.message.body for delivery in found] == left
+    assert {delivery.attempt for delivery in found} == {1}
+
+
+def test_a_process_that_is_asked_what_it_holds_during_an_alarm_still_acknowledges(
+    make: Make, node: ProcessServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An alarm blocks every connection that publishes, and reads nothing more from it: no acknowledgement, for one."""
+    monkeypatch.setattr("queuekit_rabbitmq.settler.ANSWER", 2.0)
+    holder, asking = make(), make()
+    holder.send([message()])
+    [held] = claim(holder)
+    asking.count(["default"])
+    session, go = holder._links.lending().session, threading.Event()
+    session.call(lambda: (go.wait(20), None)[1])
+    counted = threading.Thread(target=lambda: asking.count(["default"]))
+    counted.start()
+    counted.join()
+    with memory_alarm(node):
+        time.sleep(0.5)
+        go.set()
+        time.sleep(0.5)
+        assert holder.settle([Done(held)]) == ["applied"]
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        pika.BasicProperties(message_id=b"\xff\xfe", type=b"\xff"),
+        pika.BasicProperties(message_id="a", headers={"queuekit-retain": "for ever"}),
+        pika.BasicProperties(message_id="a", headers={"queuekit-tags": 7, "queuekit-priority": 99}),
+        pika.BasicProperties(message_id="a", headers={"queuekit-attempts": -3, "queuekit-generation": True}),
+    ],
+)
+def test_properties_that_queuekit_never_wrote_keep_no_other_job_back(
+    make: Make, node: ProcessServer, namespace: str, properties: pika.BasicProperties
+) -> None:
+    driver = make()
+    connection = client(node)
+    connection.channel().basic_publish("", f"{namespace}:default", b"garbage", properties)
+    connection.close()
+    driver.send([message("good")])
+    found = claim(driver, limit=2)
+    found += [] if len(found) == 2 else claim(driver, limit=2)
+    assert [delivery.message.body for delivery in found] == ["garbage", "good"]
+    assert driver.settle([Done(delivery) for delivery in found]) == ["applied"] * 2
+
+
 def test_what_is_given_back_behind_an_alarm_is_not_sent_as_well_when_the_alarm_is_over(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It goes back with its connection then; a successor that left later would be a second job."""
+    """It stays where it is; a successor that left later would be a second job."""
     monkeypatch.setattr("queuekit_rabbitmq.links.ANSWER", 0.3)
     driver, other = make(), make()
     assert driver.claim(["default"], limit=2, lease=5, wait=0.1) == []
-    publishing, lending = driver._links.publishing(), driver._links.lending()
+    publishing = driver._links.publishing()
     publishing.broker.back("default")
+    monkeypatch.setattr(Broker, "takes_messages", lambda *_: True)
     publishing.session.blocked = "an alarm"
     other.send([message()])
-    wait_until(lambda: not lending.session.alive, "what nobody claims to go back with the connection")
+    time.sleep(2)
     publishing.session.call(publishing.session._on_unblocked)
     publishing.session.ask(lambda answer: answer.set_result(None), doing="waiting", timeout=5)
     driver.send([message(body="later")])
-    found = [d.message.id for _ in range(6) for d in other.claim(["default"], limit=1, lease=5, wait=0.3)]
+    both = (driver, other)
+    found = [d.message.id for _ in range(6) for one in both for d in one.claim(["default"], limit=1, lease=5, wait=0.3)]
     assert len(found) == len(set(found)) == 2

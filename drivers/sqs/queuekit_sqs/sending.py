@@ -212,19 +212,18 @@ class Sender:
         future: Future[Posted] = Future()
         item = Item(parcel, future, self._riding(patience))
         with self._lock:
-            waiting = self._waiting.setdefault(parcel.queue, deque())
-            waiting.append(item)
-            flushing = self._flushing.get(parcel.queue, 0)
-            start = not flushing or (len(waiting) > BATCH * flushing and not self._settings.fifo)
-            if start:
-                self._flushing[parcel.queue] = flushing + 1
-        if start and patience is None and flushing == 0:
-            self._flush_here(parcel.queue)
-        elif start:
+            self._waiting.setdefault(parcel.queue, deque()).append(item)
+            needed = self._needs_another(parcel.queue)
+        if needed:
             self._threads.start(lambda: self._flush(parcel.queue))
         if patience is None:
             return future.result()
         return self._await([[parcel]], future, patience, lambda: self._withdraw(parcel.queue, item))
+
+    def _needs_another(self, queue: str) -> bool:
+        """Whether the threads that send to a queue are too few for what waits; on FIFO there is one at most. The lock is held."""
+        flushing = self._flushing.get(queue, 0)
+        return not flushing or (len(self._waiting[queue]) > BATCH * flushing and not self._settings.fifo)
 
     def _riding(self, patience: Patience | None) -> float:
         """Return how long throttling may be ridden out: it must be over before the caller stops listening."""
@@ -239,21 +238,15 @@ class Sender:
                 return False
             return True
 
-    def _flush_here(self, queue: str) -> None:
-        """Send one batch on this thread, which may be interrupted (Ctrl-C, a handler's timeout); leave what came meanwhile to another."""
-        done = False
-        try:
-            while items := self._next(queue):
-                self._post_together(items)
-                if self._waiting[queue]:
-                    return
-            done = True
-        finally:
-            if not done:
-                self._threads.start(lambda: self._flush(queue))
-
     def _flush(self, queue: str) -> None:
-        """Send what waits, batch by batch, until nothing does."""
+        """Send what waits, batch by batch, until nothing does.
+
+        On a thread of the driver's own: a caller's may be interrupted at any step (Ctrl-C, a handler's timeout), and others wait for this.
+        """
+        with self._lock:
+            if not self._needs_another(queue):
+                return
+            self._flushing[queue] = self._flushing.get(queue, 0) + 1
         while items := self._next(queue):
             try:
                 self._post_together(items)
@@ -261,8 +254,8 @@ class Sender:
                 _log.exception("a request was not sent, or its answer not read; its senders are told that nobody knows")
 
     def _post_together(self, items: Sequence[Item]) -> None:
-        """Send messages in one request; each sender hears what became of its own, also when this thread is interrupted."""
-        lost = AmbiguousSend("the thread that sent it with others was interrupted before the answer came")
+        """Send messages in one request; each sender hears what became of its own."""
+        lost = AmbiguousSend("the request failed before its answer was read")
         answer = Posted(unknown={item.parcel.id: lost for item in items})
         try:
             answer = self._post([i.parcel for i in items], patience=min(i.patience for i in items))

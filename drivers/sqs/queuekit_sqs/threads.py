@@ -25,7 +25,9 @@ class Threads:
         self._most = most
         self._name = name
         self._idle = idle
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        """To wait and to tell; the lock itself is taken past it, for callers may be interrupted within Python code."""
         self._calls: deque[Callable[[], None]] = deque()
         self._waiting = 0
         """Threads without a call; each call that is queued has one of them, or is taken by the first that is done."""
@@ -46,7 +48,7 @@ class Threads:
             else:
                 future.set_result(answer)
 
-        with self._changed:
+        with self._lock:
             self._calls.append(run)
             if self._waiting >= len(self._calls):
                 self._changed.notify()
@@ -62,7 +64,7 @@ class Threads:
 
     def end(self, timeout: float) -> None:
         """Let every thread end after what it does now, and wait for that, `timeout` seconds at most each."""
-        with self._changed:
+        with self._lock:
             self._ended = True
             threads = list(self._threads)
             self._changed.notify_all()
@@ -72,8 +74,8 @@ class Threads:
 
     def _grow(self) -> None:
         thread = threading.Thread(target=self._serve, name=f"{self._name}-{len(self._threads)}", daemon=True)
-        self._threads.add(thread)
         thread.start()
+        self._threads.add(thread)  # one that was not started, its caller interrupted, would never leave
 
     def _serve(self) -> None:
         while (call := self._next()) is not None:
@@ -81,7 +83,7 @@ class Threads:
 
     def _next(self) -> Callable[[], None] | None:
         """Return the next call; None when this thread is to end, and then it is counted no more."""
-        with self._changed:
+        with self._lock:
             in_time = True
             while not self._calls:
                 if self._ended or not in_time:

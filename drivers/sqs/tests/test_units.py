@@ -10,6 +10,8 @@ from botocore.exceptions import ReadTimeoutError
 
 from queuekit.contract import Again, AmbiguousSend, DriverUnavailable, Message, SystemClock
 from queuekit.ids import new_id
+from queuekit_integration.faults import interrupted_at_every_step
+from queuekit_integration.harness import wait_until
 from queuekit_sqs.lent import Lent, delivery_of
 from queuekit_sqs.offload import S3Store
 from queuekit_sqs.sending import Posted, Sender
@@ -34,37 +36,61 @@ def test_a_payload_whose_reading_breaks_off_is_trouble_that_passes():
         store.get("name")
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_whoever_shares_a_request_with_one_who_is_interrupted_is_told_that_its_fate_is_unknown(monkeypatch, error):
+def test_whoever_shares_a_request_that_fails_in_an_unknown_way_is_told_that_its_fate_is_unknown(monkeypatch):
     sender = Sender(None, None, Threads(2, name="test"), Settings())
     first, second, third = parcel(), parcel(), parcel()
-    joined = threading.Event()
+    under_way, joined = threading.Event(), threading.Event()
     answers = []
 
     def post(batch, **_):
-        if joined.is_set():
+        if not under_way.is_set():
+            under_way.set()
+            joined.wait(5)
             return Posted(accepted=[p.id for p in batch])
-        joined.set()
-        raise error("now")
+        if len(batch) == 2:
+            raise RuntimeError("now")
+        return Posted(accepted=[p.id for p in batch])
 
-    real = sender._next
-
-    def take(queue):
-        if not joined.is_set():
-            waiter.start()
-            while len(sender._waiting[queue]) < 2:
-                pass
-        return real(queue)
-
-    waiter = threading.Thread(target=lambda: answers.append(sender.send([second])))
     monkeypatch.setattr(sender, "_post", post)
-    monkeypatch.setattr(sender, "_next", take)
-    with pytest.raises(error):
-        sender.send([first])
-    waiter.join(5)
-    [answer] = answers
-    assert isinstance(answer.unknown[second.id], AmbiguousSend)
-    assert sender.send([third]).accepted == [third.id]
+    threads = [threading.Thread(target=lambda p=p: answers.append(sender.send([p]))) for p in (first, second, third)]
+    threads[0].start()
+    under_way.wait(5)
+    for thread in threads[1:]:
+        thread.start()
+    wait_until(lambda: len(sender._waiting["default"]) == 2, "two to wait for the next request")
+    joined.set()
+    for thread in threads:
+        thread.join(5)
+    assert [answer.accepted for answer in answers if answer.accepted] == [[first.id]]
+    unknown = {id: error for answer in answers for id, error in answer.unknown.items()}
+    assert set(unknown) == {second.id, third.id}
+    assert all(isinstance(error, AmbiguousSend) for error in unknown.values())
+    assert sender.send([parcel()]).accepted
+
+
+@pytest.mark.parametrize("fifo", [False, True])
+def test_no_interruption_of_one_sender_at_any_step_keeps_another_waiting(monkeypatch, fifo):
+    """Ctrl-C, or the timeout of the handler that dispatches; whoever sends next, or shared its request, is answered all the same."""
+    sender = Sender(None, None, Threads(2, name="test", idle=0.05), Settings(fifo=fifo))
+    monkeypatch.setattr(sender, "_post", lambda batch, **_: Posted(accepted=[p.id for p in batch]))
+    answered = []
+
+    def together() -> None:
+        other = threading.Thread(target=lambda: answered.append(sender.send([parcel()])))
+        other.start()
+        others.append(other)
+        sender.send([parcel()])
+
+    others = []
+    files = ["queuekit_sqs/sending.py", "queuekit_sqs/threads.py"]
+    for _ in interrupted_at_every_step(together, files):
+        other = threading.Thread(target=lambda: answered.append(sender.send([parcel()])))
+        other.start()
+        others.append(other)
+        for one in others:
+            one.join(5)
+            assert not one.is_alive(), "it waits for an answer that nobody will give"
+        others.clear()
 
 
 def test_a_retry_that_becomes_too_long_to_wait_in_place_is_sent_before_its_message_is_deleted(monkeypatch):
