@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import json
 import logging
@@ -108,6 +109,12 @@ class WorkerProcess:
     def thaw(self) -> None:
         """SIGCONT."""
         self.process.send_signal(signal.SIGCONT)
+
+    def dispose(self) -> None:
+        """Kill it if it still lives, frozen or not."""
+        if self.process.poll() is None:
+            self.thaw()
+            self.kill()
 
     def end(self, *, seconds: float = DEADLINE) -> int:
         """Wait until it has ended by itself; return the exit code."""
@@ -567,25 +574,25 @@ class Harness:
         return sorted(records, key=lambda record: record["t"])
 
     def close(self) -> None:
-        """End what this cell started, also after a failure; a server that was harmed is healed first."""
-        self.heal()
-        for proxy in self._proxies:
-            proxy.heal()
-        for worker in self._workers:
-            if worker.process.poll() is None:
-                worker.thaw()
-                worker.kill()
+        """End what this cell started, also after a failure, and all of it though one part fails; a server that was harmed is healed first."""
+        with contextlib.ExitStack() as stack:
+            for end in reversed([*self._ends()]):
+                stack.callback(end)
+
+    def _ends(self) -> Iterator[Callable[[], object]]:
+        """Yield what is to be done, in order."""
+        yield self.heal
+        yield from [proxy.heal for proxy in self._proxies]
+        yield from [worker.dispose for worker in self._workers]
         if self._recorder is not None:
-            self._recorder.close()
+            yield self._recorder.close
         for queue in self._queues:
-            queue.shutdown(timeout=2)
-            queue.close()
-        for driver in self._drivers:
-            driver.close()
-        for proxy in self._proxies:
-            proxy.close()
+            yield functools.partial(queue.shutdown, timeout=2)
+            yield queue.close
+        yield from [driver.close for driver in self._drivers]
+        yield from [proxy.close for proxy in self._proxies]
         if self._told is not None:
-            self._told.close()
+            yield self._told.close
 
 
 def _unfinished(queue: Queue) -> int:

@@ -178,10 +178,11 @@ class PairedHarness(Harness):
             half.heal()
 
     def close(self) -> None:
-        """End what the cell started on both sides."""
-        super().close()
-        for half in self._all_halves():
-            half.close()
+        """End what the cell started on both sides, though one of them fails."""
+        with contextlib.ExitStack() as stack:
+            for half in reversed(self._all_halves()):
+                stack.callback(half.close)
+            super().close()
 
     def _all_halves(self) -> list[Harness]:
         return [half for both in self._halves.values() for half in both]

@@ -81,9 +81,10 @@ class ServedHarness(Harness):
 
     def close(self) -> None:
         """End what this cell started."""
-        super().close()
-        for own in self._own_servers:
-            own.close()
+        with contextlib.ExitStack() as stack:
+            for own in reversed(self._own_servers):
+                stack.callback(own.close)
+            super().close()
 
     def heal(self) -> None:
         """Undo what was done to the server."""
