@@ -11,27 +11,26 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from queuekit import bounds
 from queuekit.clock import Wakeup
 from queuekit.contract import Delivery, Done, Outcome, Released, Settlement, WorkerInfo
 from queuekit.durations import Duration, seconds, whole
 from queuekit.errors import ConfigurationError, DriverError, DriverUnavailable, JobTimeout, QueueClosed
 from queuekit.ids import new_id
-from queuekit.worker import own_transaction, telling, verdict
+from queuekit.worker import verdict
 from queuekit.worker.attempt import Attempt
 from queuekit.worker.demand import Demand
 from queuekit.worker.leases import LeaseKeeper
 from queuekit.worker.pace import Pace
+from queuekit.worker.performing import Performer
 from queuekit.worker.runtime import Runtime
 from queuekit.worker.shares import Shares
 from queuekit.worker.slots import Slots
-from queuekit.worker.threads import Slot, ThreadExecutor
+from queuekit.worker.threads import ThreadExecutor
 from queuekit.worker.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from queuekit.queue import Queue
     from queuekit.worker.loop import LoopExecutor
-    from queuekit.worker.processes import ProcessPool
 
 __all__ = ["Worker"]
 
@@ -68,7 +67,6 @@ class Worker:
         self._clock = queue.clock
         self._concurrency = whole("concurrency", concurrency, least=1, most=10_000)
         self._lease = _checked_lease(lease, self._driver.limits.longest_lease)
-        self._longest_delay = self._driver.limits.longest_delay
         self._asked_queues = None if queues is None else Shares.of(queues)
         self._shares = self._asked_queues or Shares.of([queue.default_queue])
         self.id = name or f"{platform.node()}-{os.getpid()}-{new_id()[-8:]}"
@@ -87,12 +85,13 @@ class Worker:
             give_back=self._mark_give_back,
         )
         self._timeouts = Timeouts(self._runtime, self._clock, stuck=self._note_stuck)
-        self._threads = ThreadExecutor(self._concurrency, self._perform, name="queuekit-job")
-        self._loop: LoopExecutor | None = None
-        self._processes: ProcessPool | None = None
-        self._slots: Slots | None = None
-        self._demand = Demand(self._concurrency)
         self._pace = Pace(self._clock)
+        self._performer = Performer(
+            queue, self._runtime, self._timeouts, self._pace, stopping=lambda: self._stopping, finish=self._finish
+        )
+        self._threads = ThreadExecutor(self._concurrency, self._performer.perform, name="queuekit-job")
+        self._loop: LoopExecutor | None = None
+        self._demand = Demand(self._concurrency)
         self._wakeup = Wakeup()
         self._held: set[Attempt] = set()
         self._finished: deque[Attempt] = deque()
@@ -210,11 +209,11 @@ class Worker:
         self._warn_of_few_connections()
         kinds = {handler.is_async for handler in self._queue.handlers}
         if kinds == {True, False}:
-            self._slots = Slots(self._concurrency)
+            self._performer.slots = Slots(self._concurrency)
         if True in kinds:
             self._event_loop()  # before the first claim: an import that failed later would end the worker
         if any(handler.options.executor == "process" for handler in self._queue.handlers):
-            self._process_pool()  # likewise: an import that failed later would cost an attempt
+            self._performer.process_pool()  # likewise: an import that failed later would cost an attempt
         self._threads.start()
         self._started_at = self._clock.time()
         self._guard(self._keeper.start)
@@ -368,6 +367,12 @@ class Worker:
             attempts = [attempt for attempt in attempts if not self._is_async(attempt)]
         self._threads.submit(attempts)
 
+    def _finish(self, attempt: Attempt) -> None:
+        """Take an attempt that has its outcome, on whatever thread it came to it."""
+        attempt.finished = True
+        self._finished.append(attempt)
+        self._wakeup.set()
+
     def _has_async(self) -> bool:
         return any(handler.is_async for handler in self._queue.handlers)
 
@@ -382,136 +387,13 @@ class Worker:
             self._loop = LoopExecutor(
                 self._concurrency,
                 self._runtime,
-                before=self._before,
-                after=self._after,
-                slots=self._slots or Slots(self._concurrency),
+                before=self._performer.before,
+                after=self._performer.after,
+                slots=self._performer.slots or Slots(self._concurrency),
                 name="queuekit-loop",
             )
             self._loop.start()
         return self._loop
-
-    # ------------------------------------------------------------------------------------- one attempt, on its thread
-
-    def _perform(self, attempt: Attempt, slot: Slot) -> None:
-        """Bring one attempt to its outcome on an executor thread."""
-        slots = self._slots
-        if slots is not None:
-            slots.take()
-        try:
-            if self._before(attempt):
-                start = time.perf_counter()
-                outcome = self._outcome(attempt, slot)
-                attempt.duration = time.perf_counter() - start
-                self._after(attempt, outcome)
-            else:
-                self._after(attempt, attempt.outcome)
-        finally:
-            if slots is not None:
-                slots.give()
-
-    def _before(self, attempt: Attempt) -> bool:
-        """Look once more whether it may start; if not, its outcome is set."""
-        attempt.started = True
-        if self._is_over(attempt):
-            return False
-        if attempt.give_back or self._stopping:
-            attempt.outcome = Released(attempt.delivery)
-            return False
-        attempt.outcome = self._runtime.judge(attempt)
-        if attempt.outcome is not None or self._is_over(attempt):  # asking for the backend's time may have taken long
-            return False
-        timeout = attempt.policy.timeout
-        if timeout is not None:
-            attempt.ends_at = self._clock.time() + timeout
-        if self._runtime.listening:
-            self._runtime.tell(attempt, "started")
-        return True
-
-    def _is_over(self, attempt: Attempt) -> bool:
-        """Whether the lease has ended, so that others may have the job."""
-        attempt.lost = attempt.lost or attempt.lease_end <= self._clock.monotonic()
-        return attempt.lost
-
-    def _outcome(self, attempt: Attempt, slot: Slot) -> Outcome:
-        """Run the handler; trouble around it (no process to be had, a broken hook) is a failed attempt as well."""
-        try:
-            return self._run_handler(attempt, slot)
-        except Exception as error:
-            _log.exception("job %s failed outside of its handler", attempt.delivery.message.id)
-            return verdict.of_error(attempt, error)
-
-    def _run_handler(self, attempt: Attempt, slot: Slot) -> Outcome:
-        handler = attempt.handler
-        assert handler is not None
-        if handler.options.executor == "process":
-            return self._run_in_process(attempt)
-        if attempt.policy.timeout is not None:
-            self._timeouts.watch(attempt, slot, attempt.policy.timeout)
-        attempt.stop = None
-        return slot.run(attempt, self._runtime)
-
-    def _run_in_process(self, attempt: Attempt) -> Outcome:
-        """Run the handler in a child; job hooks run here, around it."""
-        hooks = self._queue.hooks
-        if not hooks.per_job:
-            return self._process_pool().run(attempt)
-        context = attempt.context()
-        hooks.call("job_start", context)
-        try:
-            return self._process_pool().run(attempt)
-        finally:
-            hooks.call("job_end", context)
-
-    def _process_pool(self) -> ProcessPool:
-        from queuekit.worker.processes import ProcessPool  # noqa: PLC0415 - multiprocessing costs what threads never need
-
-        with self._lock:
-            if self._processes is None:
-                self._processes = ProcessPool(self._runtime)
-            return self._processes
-
-    def _after(self, attempt: Attempt, outcome: Outcome | None) -> None:
-        """Hand an attempt's outcome to the pump."""
-        if outcome is not None and self._longest_delay is not None:
-            outcome = bounds.within(outcome, self._longest_delay, self._clock.time())
-        attempt.outcome = outcome
-        if attempt.completing is not None and outcome is not None:
-            self._learn(attempt, outcome)
-        elif self._runtime.listening and attempt.started:
-            telling.tell_outcome(self._runtime, attempt)
-        if attempt.policy.settle_now and attempt.outcome is not None:
-            self._settle_now(attempt, attempt.outcome)
-        attempt.finished = True
-        self._finished.append(attempt)
-        self._wakeup.set()
-
-    def _settle_now(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Settle before this thread goes on, for jobs with `settle="sync"`."""
-        try:
-            [answer] = self._driver.settle([outcome])
-        except DriverError as error:
-            _log.warning("job %s is settled later: %s", attempt.delivery.message.id, error)
-            return
-        attempt.outcome = None
-        self._pace.note([outcome])
-        self._runtime.tell(attempt, verdict.event_of(answer))
-
-    def _learn(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Ask what became of the handler's own transaction; an open one is waited for here, where only this slot waits."""
-        attempt.outcome = None
-        pause = RETRY_FIRST
-        while not attempt.give_back or pause == RETRY_FIRST:
-            try:
-                attempt.outcome, answer = own_transaction.learn(self._driver, attempt, outcome)
-            except DriverError as error:
-                _log.warning("whether job %s is completed is not known yet: %s", attempt.delivery.message.id, error)
-                self._clock.wait(Wakeup(), pause)
-                pause = min(RETRY_MOST, 2 * pause)
-                continue
-            telling.tell_learned(self._runtime, attempt, outcome, answer)
-            self._pace.note([attempt.outcome])
-            attempt.outcome = None
-            return
 
     # ------------------------------------------------------------------------------------------------- giving back
 
@@ -628,8 +510,7 @@ class Worker:
         if self._loop is not None:
             self._loop.stop()
             self._loop.join(1.0)
-        if self._processes is not None:
-            self._processes.close()
+        self._performer.close()
         self._queue.events.emit("worker_stopped", worker=self.id)
         self._ended.set()
 
