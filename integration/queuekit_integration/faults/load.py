@@ -17,10 +17,11 @@ BURN = "while True: sum(range(10000))"
 @contextlib.contextmanager
 def burning(processes: int = 2) -> Iterator[list[int]]:
     """Let so many processes burn CPU meanwhile; gives their ids."""
-    burners = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(processes)]
-    for burner in burners:
-        guard_process(burner.pid)
+    burners: list[subprocess.Popen[bytes]] = []
     try:
+        for _ in range(processes):
+            burners.append(subprocess.Popen([sys.executable, "-c", BURN]))
+            guard_process(burners[-1].pid)
         yield [burner.pid for burner in burners]
     finally:
         for burner in burners:
