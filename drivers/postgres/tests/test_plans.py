@@ -151,6 +151,7 @@ def filled_tables(connection: psycopg.Connection[Any], schema: str) -> set[str]:
 def plan_of(connection: psycopg.Connection[Any], name: str, text: str, values: dict[str, Any]) -> dict[str, Any]:
     """Prepare the statement as psycopg does, and return the plan of its execution."""
     cursor = psycopg.ClientCursor(connection)
+    text = text.replace(")b::", ")s::")  # what travels in binary is a parameter as others are
     names = [key for key in values if f"%({key})s" in text]
     for number, key in enumerate(names, 1):
         text = text.replace(f"%({key})s", f"${number}")
