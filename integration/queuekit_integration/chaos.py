@@ -49,7 +49,7 @@ class Chaos:
         found: list[Callable[[float], None]] = [self._quiet, self._worker_dies]
         found += [self._hold, self._reset, self._slow] if self._through else []
         found += [self._freeze] if "freeze" in self._h.faults() else []
-        return found + ([self._kill] if "kill" in self._h.faults() else [])
+        return found + ([self._kill] if "kill" in self._h.faults() and self._h.outlives else [])
 
     @property
     def _proxy(self) -> Proxy:

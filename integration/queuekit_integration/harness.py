@@ -147,6 +147,8 @@ class Harness:
     """By need, what this column promises where its driver lacks one that the API cannot ask for: fencing, unique ids, order."""
     virtual: ClassVar[bool] = True
     """Whether `advance` moves the driver's clock; a service's own cannot be moved, so there time really passes."""
+    outlives: ClassVar[bool] = True
+    """Whether what the server accepted outlives its end, as started here; an emulator may keep it in memory alone."""
     name: str = ""
     profile: str = ""
     clock: VirtualClock = field(default_factory=VirtualClock)
@@ -292,6 +294,7 @@ class Harness:
             "order": limits.ordered,
             "virtual_time": self.virtual,
             "server": self.server is not None,
+            "outlives": self.outlives,
             "file": self.file is not None,
             "keyspace": self.keyspace is not None,
             "sessions": self.sessions is not None,

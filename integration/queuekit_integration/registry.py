@@ -67,6 +67,7 @@ NEEDS = frozenset(
         "rate_limit",
         "records",
         "registry",
+        "outlives",
         "server",
         "server_clock",
         "sessions",

@@ -6,21 +6,26 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from pika.channel import Channel
 
-from queuekit.contract import FAILED_RETAIN, DriverUnavailable
+from queuekit.contract import DriverUnavailable, Patience
 from queuekit_rabbitmq.delays import STEPS, key_of
+from queuekit_rabbitmq.errors import MissingError
+from queuekit_rabbitmq.maker import Maker, parts_of
 from queuekit_rabbitmq.presence import Census
 from queuekit_rabbitmq.publisher import Parcel, Publisher, UnroutableError
 from queuekit_rabbitmq.session import Answer, Session, reply
 from queuekit_rabbitmq.settings import Settings
 from queuekit_rabbitmq.topology import BACK, LANES, NORMAL, Lane, Names
 from queuekit_rabbitmq.wire import fleeting
+from queuekit_rabbitmq.written import Written
 
-__all__ = ["Broker"]
+__all__ = ["Broker", "Making", "Place"]
 
 TIMEOUT = 10.0
 """Seconds that the broker has to answer a declaration."""
@@ -30,9 +35,19 @@ PROBE = "probe"
 """A routing key to which nothing is bound."""
 SLICE = 0.05
 """Seconds between looks whether an alarm was told meanwhile."""
-NEVER = (1 << 31) - 1
-"""A delivery limit that nothing reaches: left out, it is 20 from RabbitMQ 4.0 on; -1 means none there, and no return at all before."""
 Step = Callable[[Channel], None]
+Place: TypeAlias = tuple[str, Lane, int]
+"""A queue, a lane of it, and how many units later; several delays at once are their bits together."""
+
+
+@dataclass(slots=True)
+class Making:
+    """What was missing of some places."""
+
+    lanes: list[tuple[str, Lane]]
+    ladders: dict[tuple[str, Lane], set[str]]
+    young: list[str] = field(default_factory=list)
+    """The marks of those queues that may not be written down yet."""
 
 
 class Broker:
@@ -44,106 +59,114 @@ class Broker:
         self._settings = settings
         self._names = names
         self.census = Census(publisher, names)
+        self._maker = Maker(names, settings)
+        self._written = Written(names, seconds=settings.new_queue_wait)
         self._known: set[str] = set()
         self._lanes: dict[str, set[Lane]] = {}
         self._lock = threading.Lock()
 
     def prepare(self, channel: Channel, ready: Callable[[], None]) -> None:
         """Make what every queue needs; on the I/O thread."""
-        names = self._names
-        channel.exchange_declare(names.lanes, "topic", durable=True)
-        channel.queue_declare(names.void, durable=True, arguments={"x-max-length": 0})
-        channel.queue_declare(names.workers, durable=True)
+        self._maker.base(channel)
         self.census.prepare(channel)
         self._publisher.prepare(channel, ready)
 
     # --------------------------------------------------------------------------------------------------- making
 
-    def need_lane(self, queue: str, lane: Lane) -> None:
-        """Make a lane unless this session knows it to exist; blocks for a round trip then."""
-        self.need_lanes([(queue, lane)])
-
-    def need_lanes(self, lanes: Iterable[tuple[str, Lane]]) -> None:
-        """Make those of these lanes that this session does not know to exist: many at once, since each costs the broker a commit."""
+    def exist(self, lanes: Iterable[tuple[str, Lane]]) -> None:
+        """Make lanes, for whoever lends from them; many at once, since each costs the broker a commit. Blocks for some round trips where one is new here."""
         missing = [(queue, lane) for queue, lane in dict.fromkeys(lanes) if lane not in self._lanes.get(queue, ())]
-        if not missing:
-            return
+        if missing:
+            self._make(Making(missing, {}), None)
 
-        def steps(some: Sequence[tuple[str, Lane]]) -> Step:
-            return lambda channel: self._make_lanes(channel, some)
+    def need(self, places: Iterable[Place], patience: Patience | None = None) -> None:
+        """Make what is needed to send to these places.
 
-        wide = min(len(missing), AT_ONCE)
-        self._declare(*(steps(missing[start::wide]) for start in range(wide)), doing=f"making {len(missing)} queues")
-        self._publisher.publish([_notice(self._names.lanes, f"new.{lane}.{queue}") for queue, lane in missing])
-        for queue, lane in missing:
+        Blocks for some round trips where something is new here, and, where it is new to all, until the broker has written that it exists
+        (see `written`).
+        """
+        self.finish(self.begin(places, patience), patience)
+
+    def begin(self, places: Iterable[Place], patience: Patience | None = None) -> Making:
+        """Make it, and do not wait: what is sent there may be lost with its node until `finish` has returned."""
+        bits: dict[tuple[str, Lane], int] = {}
+        for queue, lane, units in places:
+            bits[queue, lane] = bits.get((queue, lane), 0) | units
+        lanes = [place for place in bits if _part(*place) not in self._known]
+        ladders = {place: missing for place, units in bits.items() if (missing := self._missing(*place, units))}
+        making = Making(lanes, ladders)
+        if lanes or ladders:
+            self._make(making, patience)
+        return making
+
+    def _missing(self, queue: str, lane: Lane, units: int) -> set[str]:
+        return parts_of(queue, lane, units) - self._known if units else set()
+
+    def finish(self, making: Making, patience: Patience | None = None) -> None:
+        """Wait until it is written down, and say so to everybody."""
+        young = making.young
+        if young:
+            self._written.wait(young, patience)
+            self._declare(lambda channel: self._written.mark(channel, young), doing="marking what is written down")
+        self._known.update(_part(*place) for place in making.lanes)
+        self._known.update(*making.ladders.values())
+
+    def until_written(self, making: Making) -> Callable[[], None] | None:
+        """Return what blocks until it is written down; None where it is, which is said to everybody then."""
+        if making.young and self._written.left(making.young) > 0:
+            return lambda: self._written.wait(making.young, None)
+        self.finish(making)
+        return None
+
+    def _make(self, making: Making, patience: Patience | None) -> None:
+        """Declare all of it, and note the marks of what is new."""
+        marks = self._marks(making.lanes, making.ladders)
+        marked = self._bound(marks, patience)
+        try:
+            self._declare_all(making.lanes, making.ladders, marked)
+        except MissingError:  # somebody has deleted one: all of these are taken for new
+            self._declare(lambda channel: self._written.unmark(channel, marked), doing="making queues anew")
+            marked = set()
+            self._declare_all(making.lanes, making.ladders, marked)
+        making.young = [mark for mark in marks if mark not in marked]
+        self._written.made(making.young)
+        fresh = [(queue, lane) for queue, lane in making.lanes if lane not in self._lanes.get(queue, ())]
+        if fresh:
+            self._publisher.publish([_notice(self._names.lanes, f"new.{lane}.{queue}") for queue, lane in fresh])
+        for queue, lane in fresh:
             self.note_lane(queue, lane)
 
-    def _make_lanes(self, channel: Channel, lanes: Sequence[tuple[str, Lane]]) -> None:
-        for queue, lane in lanes:
-            self._make_lane(channel, queue, lane)
+    def _marks(self, lanes: Iterable[tuple[str, Lane]], ladders: Mapping[tuple[str, Lane], set[str]]) -> list[str]:
+        """Return the marks of those quorum queues that are to be made; none where nobody waits for them."""
+        mark, found = self._names.mark, dict[str, None]()
+        if not self._settings.new_queue_wait:
+            return []
+        if self._settings.queue_type == "quorum":
+            found |= {mark(queue, part): None for queue, lane in lanes for part in (lane, BACK)}
+        for (queue, _), parts in ladders.items():
+            found |= {mark(queue, f"step-{n}"): None for n in range(STEPS) if f"{queue}:wait:{n}" in parts}
+        return list(found)
 
-    def _make_lane(self, channel: Channel, queue: str, lane: Lane) -> None:
-        name = self._names.lane(queue, lane)
-        channel.queue_declare(self._names.dead(queue), durable=True, arguments=self._dead_arguments())
-        channel.queue_declare(name, durable=True, arguments=self._lane_arguments(queue))
-        channel.queue_bind(self._names.void, self._names.lanes, f"is.{lane}.{queue}")
+    def _declare_all(
+        self,
+        lanes: Sequence[tuple[str, Lane]],
+        ladders: Mapping[tuple[str, Lane], set[str]],
+        marked: AbstractSet[str],
+    ) -> None:
+        """Declare lanes, then what leads to them."""
 
-    def need_ladder(self, queue: str, lane: Lane, units: int) -> str:
-        """Make the steps that a delay needs; return the exchange at which it enters."""
-        top = units.bit_length() - 1
-        wanted = {f"{queue}:due:{lane}", *(f"{queue}:step:{n}" for n in range(top + 1))}
-        wanted |= {f"{queue}:wait:{n}" for n in range(top + 1) if units >> n & 1}
-        missing = wanted - self._known
-        if missing:
-            self._declare(lambda channel: self._ladder(channel, queue, lane, missing), doing="making the delay ladder")
-            self._known |= missing
-        return self._names.step(queue, top)
+        def some(part: Sequence[tuple[str, Lane]]) -> Step:
+            return lambda channel: self._maker.lanes(channel, part, marked)
 
-    def _ladder(self, channel: Channel, queue: str, lane: Lane, missing: set[str]) -> None:
-        names = self._names
-        if f"{queue}:due:{lane}" in missing:
-            channel.exchange_declare(names.due(queue), "topic", durable=True)
-            channel.queue_bind(names.lane(queue, lane), names.due(queue), "*." * STEPS + lane)
-        for number in range(STEPS):
-            below = names.step(queue, number - 1) if number else names.due(queue)
-            step = names.step(queue, number)
-            above = "*." * (STEPS - 1 - number)
-            if f"{queue}:step:{number}" in missing:
-                channel.exchange_declare(step, "topic", durable=True)
-                channel.exchange_bind(below, step, f"{above}0.#")
-            if f"{queue}:wait:{number}" in missing:
-                channel.queue_declare(step, durable=True, arguments=self._step_arguments(number, below))
-                channel.queue_bind(step, step, f"{above}1.#")
+        def steps(channel: Channel) -> None:
+            for (queue, lane), parts in ladders.items():
+                self._maker.ladder(channel, queue, lane, parts, marked)
 
-    def _lane_arguments(self, queue: str) -> dict[str, Any]:
-        dead = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": self._names.dead(queue)}
-        if self._settings.queue_type == "classic":
-            return {"x-queue-type": "classic", **dead}
-        return {
-            "x-queue-type": "quorum",
-            "x-delivery-limit": self._settings.delivery_limit,
-            "x-dead-letter-strategy": "at-least-once",
-            "x-overflow": "reject-publish",
-            **dead,
-        }
-
-    def _step_arguments(self, number: int, below: str) -> dict[str, Any]:
-        """Return what makes a queue a step; always a quorum queue, since a classic one cannot dead-letter at least once."""
-        return {
-            "x-queue-type": "quorum",
-            "x-message-ttl": round((1 << number) * self._settings.delay_unit * 1000),
-            "x-delivery-limit": NEVER,
-            "x-dead-letter-exchange": below,
-            "x-dead-letter-strategy": "at-least-once",
-            "x-overflow": "reject-publish",
-        }
-
-    def _dead_arguments(self) -> dict[str, Any]:
-        arguments: dict[str, Any] = {
-            "x-queue-type": self._settings.queue_type,
-            "x-message-ttl": round(FAILED_RETAIN * 1000),
-        }
-        return arguments if self._settings.queue_type == "classic" else {**arguments, "x-delivery-limit": NEVER}
+        if lanes:
+            wide = min(len(lanes), AT_ONCE)
+            self._declare(*(some(lanes[start::wide]) for start in range(wide)), doing=f"making {len(lanes)} queues")
+        if ladders:
+            self._declare(steps, doing="making the delay ladder")
 
     def _declare(self, *several: Step, doing: str) -> None:
         """Run declarations, each of these on a channel of its own, without waiting for each; a synchronous method behind them answers for all."""
@@ -195,22 +218,32 @@ class Broker:
 
     def look_for_lanes(self, queues: Iterable[str]) -> None:
         """Ask the broker which lanes these queues have; blocks for a round trip."""
-        missing: list[tuple[str, Lane]] = []
         queues = list(queues)
-        self.need_lanes((queue, NORMAL) for queue in queues)
-        for queue in queues:
-            missing += [(queue, lane) for lane in LANES if lane not in self._lanes[queue]]
-        batch = self._publisher.publish([_notice(self._names.lanes, f"is.{lane}.{queue}") for queue, lane in missing])
-        if missing and not batch.wait(TIMEOUT):
+        self.exist((queue, NORMAL) for queue in queues)
+        missing = {
+            f"is.{lane}.{queue}": (queue, lane) for queue in queues for lane in LANES if lane not in self._lanes[queue]
+        }
+        # What was made once is made again if somebody has deleted it.
+        self.exist(missing[key] for key in self._bound(list(missing)))
+
+    def _bound(self, keys: Sequence[str], patience: Patience | None = None) -> set[str]:
+        """Return those keys for which the exchange of the lanes has a binding; blocks for a round trip."""
+        if not keys:
+            return set()
+        batch = self._publisher.publish([_notice(self._names.lanes, key) for key in keys])
+        left = None if patience is None else patience.remaining()
+        if not batch.wait(TIMEOUT if left is None else min(left, TIMEOUT)):
+            if patience is not None:
+                patience.check()
             raise DriverUnavailable("RabbitMQ did not say which queues exist")
-        confirmed, found = set(batch.accepted), list[tuple[str, Lane]]()
-        for index, (queue, lane) in enumerate(missing):
+        confirmed, found = set(batch.accepted), set[str]()
+        for index, key in enumerate(keys):
             error = batch.errors.get(index)
             if error is None and index in confirmed:
-                found.append((queue, lane))  # it was made once; if somebody has deleted it, it is made again
+                found.add(key)
             elif not isinstance(error, UnroutableError):
                 raise DriverUnavailable(f"RabbitMQ did not say which queues exist: {error or self._session.error}")
-        self.need_lanes(found)
+        return found
 
     def depths(self, names: Iterable[str]) -> dict[str, int]:
         """Return how many messages are ready in each of these queues; raises when one of them does not exist."""
@@ -261,19 +294,23 @@ class Broker:
     # --------------------------------------------------------------------------------------------------- addressing
 
     def address(self, queue: str, lane: Lane, units: int) -> tuple[str, str]:
-        """Return exchange and routing key of a message for a lane, after a delay; makes what is missing."""
-        self.need_lane(queue, lane)
+        """Return exchange and routing key of a message for a lane, after a delay."""
         if not units:
             return "", self._names.lane(queue, lane)
-        return self.need_ladder(queue, lane, units), key_of(units, lane)
+        return self._names.step(queue, units.bit_length() - 1), key_of(units, lane)
 
     def tell_back(self, queues: Iterable[str]) -> None:
         """Tell every process that lends that something of these queues was given back; does not block."""
         self._publisher.publish([_notice(self._names.lanes, f"back.{queue}") for queue in queues])
 
     def back(self, queue: str) -> tuple[str, str]:
-        """Return exchange and routing key of a job that is given back."""
+        """Return exchange and routing key of a job that is given back; makes what is missing."""
+        self.need([(queue, BACK, 0)])
         return self.address(queue, BACK, 0)
+
+
+def _part(queue: str, lane: Lane) -> str:
+    return f"{queue}:lane:{lane}"
 
 
 def _notice(exchange: str, key: str) -> Parcel:

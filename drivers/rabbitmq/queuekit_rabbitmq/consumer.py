@@ -492,11 +492,11 @@ class Consumer:
             return len(self._outstanding) - waiting - len(self._blanks)
 
     def held(self) -> dict[str, int]:
-        """Count what is unacknowledged, claimed or not, by queue."""
+        """Count what is unacknowledged, claimed or not, by queue; not what has a successor already, which counts in its stead."""
         counts: dict[str, int] = {}
         with self._lock:
             for held in self._outstanding.values():
-                if held.blank:
+                if held.blank or held.followed:
                     continue
                 counts[held.queue] = counts.get(held.queue, 0) + 1
         return counts

@@ -19,7 +19,7 @@ def replay(links: Links, sender: Sender, queue: str, *, limit: int) -> list[str]
     """Send up to `limit` dead jobs of a queue anew, each before it is removed from among the dead; return their ids."""
     publishing, lending = links.publishing(), links.lending()
     consumer = lending.consumer
-    publishing.broker.need_lane(queue, NORMAL)
+    publishing.broker.need([(queue, NORMAL, 0)])
     dead = consumer.fetch([(queue, links.names.dead(queue))], limit=limit, timeout=ANSWER)
     if not dead:
         return []
@@ -39,6 +39,7 @@ def replay(links: Links, sender: Sender, queue: str, *, limit: int) -> list[str]
 
 def _send_anew(publishing: Publishing, sender: Sender, messages: Sequence[Message], dead: Sequence[Held]) -> list[int]:
     """Publish the successors of dead jobs; return which were accepted."""
+    publishing.broker.need((message.queue, lane_of(message.priority), 0) for message in messages)
     parcels = [
         (
             *publishing.broker.address(message.queue, lane_of(message.priority), 0),

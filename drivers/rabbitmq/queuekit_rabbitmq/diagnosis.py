@@ -11,6 +11,8 @@ PROMPT = 20
 """Seconds of heartbeat up to which a dead worker's jobs run again within 45 s: two beats are missed before it is taken for dead."""
 MANY = 25
 """Deliveries that jobs with default retries may need: 21 attempts and a few that were prefetched by a worker that died."""
+WRITTEN = 1.0
+"""Seconds within which RabbitMQ writes that a quorum queue exists."""
 
 
 def diagnose(settings: Settings, version: str, blocked: str | None) -> list[Finding]:
@@ -20,6 +22,7 @@ def diagnose(settings: Settings, version: str, blocked: str | None) -> list[Find
         _alarm(blocked),
         _queue_type(settings),
         _delivery_limit(settings),
+        _new_queue_wait(settings),
         _heartbeat(settings),
         _consumer_timeout(settings),
         _encryption(settings),
@@ -61,6 +64,20 @@ def _delivery_limit(settings: Settings) -> Finding:
         value=value,
         promise="The broker sets a job aside after so many crashes of its worker, whatever retries it has left: no event, no reason.",
         remedy="delivery_limit=100",
+    )
+
+
+def _new_queue_wait(settings: Settings) -> Finding:
+    value = f"{settings.new_queue_wait:g} s"
+    if settings.new_queue_wait >= WRITTEN:
+        promise = "What is sent to a queue that was just made outlives the death of its node too."
+        return Finding(level="ok", setting="new_queue_wait", value=value, promise=promise)
+    return Finding(
+        level="warning",
+        setting="new_queue_wait",
+        value=value,
+        promise="A single node that is killed within a second of making a queue may start it empty: what it had confirmed is lost.",
+        remedy="new_queue_wait=1.25",
     )
 
 

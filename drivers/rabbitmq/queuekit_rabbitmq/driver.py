@@ -93,11 +93,12 @@ class RabbitMQDriver:
 
     def close(self) -> None:
         """Give back what nobody has claimed, and disconnect; what is lent goes back with the connection."""
+        self._settler.close()
         self._links.close()
 
     def prepare(self, queues: Sequence[str]) -> None:
         """Make the queues exist; see the contract."""
-        self._links.publishing().broker.need_lanes((queue, NORMAL) for queue in queues)
+        self._links.publishing().broker.exist((queue, NORMAL) for queue in queues)
 
     # -------------------------------------------------------------------------------------------------------- verbs
 

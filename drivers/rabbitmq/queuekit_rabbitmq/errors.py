@@ -10,7 +10,7 @@ from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed
 
 from queuekit.contract import DriverError, DriverRejected, DriverUnavailable
 
-__all__ = ["of_code", "of_error"]
+__all__ = ["MissingError", "of_code", "of_error"]
 
 _pika = logging.getLogger("pika")
 if _pika.level == logging.NOTSET:
@@ -39,6 +39,10 @@ GUESSES = (
 )
 """What pika guesses from the step at which a connection ended. RabbitMQ says why before it ends one, so that an end without a word is a
 network's or a dying broker's, and passes; the text has the original error's name."""
+
+
+class MissingError(DriverRejected):
+    """A queue or exchange was asked for that does not exist."""
 
 
 def of_error(error: BaseException, where: str) -> DriverError:
@@ -82,5 +86,6 @@ def _root(error: BaseException) -> BaseException:
 def of_code(code: int, text: str, where: str) -> DriverError:
     """Say what a reply code means."""
     if code in LASTING:
-        return DriverRejected(f"RabbitMQ at {where}: {LASTING[code]} ({code} {text})")
+        kind = MissingError if code == 404 else DriverRejected
+        return kind(f"RabbitMQ at {where}: {LASTING[code]} ({code} {text})")
     return DriverUnavailable(f"RabbitMQ at {where} closed the connection ({code} {text})")

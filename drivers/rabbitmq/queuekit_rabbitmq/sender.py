@@ -15,14 +15,14 @@ from queuekit.contract import (
     PartialSend,
     Patience,
 )
-from queuekit_rabbitmq.broker import Broker
+from queuekit_rabbitmq.broker import Broker, Place
 from queuekit_rabbitmq.delays import STEPS, longest, units_of
 from queuekit_rabbitmq.links import Links, Publishing
 from queuekit_rabbitmq.messages import body_of, properties_of, refuse_fields
 from queuekit_rabbitmq.publisher import Batch, Parcel, Refusal, UnroutableError
 from queuekit_rabbitmq.session import Session
 from queuekit_rabbitmq.settings import Settings
-from queuekit_rabbitmq.topology import NORMAL, lane_of
+from queuekit_rabbitmq.topology import lane_of
 
 __all__ = ["Sender"]
 
@@ -40,31 +40,38 @@ class Sender:
         for message in messages:
             refuse_fields(message)
         publishing = self._links.publishing(patience)
-        parcels = self.parcels(publishing.broker, messages)
-        if patience is not None:
-            patience.check()
-        batch = self.publish(publishing, parcels, patience)
+        batch = self._publish(publishing, messages, patience)
         if len(batch.accepted) == len(messages):
             return
         self._resend_returned(publishing, messages, batch, patience)
         _report(messages, batch)
 
-    def parcels(self, broker: Broker, messages: Sequence[Message]) -> list[Parcel]:
-        """Address messages; makes the queues that they need."""
-        broker.need_lanes({(message.queue, lane_of(message.priority)) for message in messages})
+    def _publish(self, publishing: Publishing, messages: Sequence[Message], patience: Patience | None) -> Batch:
+        """Make the places that are missing, and publish once they are written down."""
+        places = self.places(messages)
+        publishing.broker.need(places, patience)
+        if patience is not None:
+            patience.check()
+        return self.publish(publishing, self.parcels(publishing.broker, messages, places), patience)
+
+    def parcels(self, broker: Broker, messages: Sequence[Message], places: Sequence[Place]) -> list[Parcel]:
+        """Address messages to their places."""
+        addresses = {place: broker.address(*place) for place in dict.fromkeys(places)}
+        return [
+            (*addresses[place], message.id, properties_of(message), body_of(message))
+            for place, message in zip(places, messages, strict=True)
+        ]
+
+    def places(self, messages: Sequence[Message]) -> list[Place]:
+        """Return where messages go."""
         wall = self._clock.time()
-        parcels: list[Parcel] = []
-        plain: dict[str, tuple[str, str]] = {}
-        for message in messages:
-            if message.delay or message.at is not None or message.priority != 4:
-                delay = message.delay if message.at is None else max(message.delay, message.at - wall)
-                address = broker.address(message.queue, lane_of(message.priority), self.units(delay))
-            else:
-                address = plain.get(message.queue) or plain.setdefault(
-                    message.queue, broker.address(message.queue, NORMAL, 0)
-                )
-            parcels.append((*address, message.id, properties_of(message), body_of(message)))
-        return parcels
+        return [self._place(message, wall) for message in messages]
+
+    def _place(self, message: Message, wall: float) -> Place:
+        if not message.delay and message.at is None:
+            return message.queue, lane_of(message.priority), 0
+        delay = message.delay if message.at is None else max(message.delay, message.at - wall)
+        return message.queue, lane_of(message.priority), self.units(delay)
 
     def units(self, delay: float) -> int:
         """Return a delay in steps of the ladder; raises for one that is longer than the ladder."""
@@ -98,8 +105,7 @@ class Sender:
             return
         for index in returned:
             publishing.broker.forget(messages[index].queue)
-        parcels = self.parcels(publishing.broker, [messages[index] for index in returned])
-        again = self.publish(publishing, parcels, patience)
+        again = self._publish(publishing, [messages[index] for index in returned], patience)
         for position, index in enumerate(returned):
             batch.states[index] = again.states[position]
             batch.errors.pop(index)

@@ -22,10 +22,12 @@ OPTIONS = {
     "window",
     "connect_timeout",
     "confirm_timeout",
+    "new_queue_wait",
     "cafile",
     "certfile",
     "keyfile",
 }
+SECONDS = ("consumer_timeout", "delay_unit", "connect_timeout", "confirm_timeout", "new_queue_wait")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class Settings:
     connect_timeout: float = 5.0
     confirm_timeout: float = 30.0
     """Seconds that a `send` without patience of its own waits for confirms."""
+    new_queue_wait: float = 1.25
+    """Seconds before anything is sent to a quorum queue that was just made: a node that is killed sooner may forget what it had confirmed."""
 
     def __post_init__(self) -> None:
         if self.queue_type not in {"quorum", "classic"}:
@@ -65,6 +69,8 @@ class Settings:
         for name in ("heartbeat", "delivery_limit", "consumer_timeout", "delay_unit", "window", "connect_timeout"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name}={getattr(self, name)!r} is refused: give a number above 0")
+        if not self.new_queue_wait >= 0:
+            raise ConfigurationError(f"new_queue_wait={self.new_queue_wait!r} is refused: give seconds, 0 for none")
 
     @classmethod
     def from_url(cls, url: Url) -> Settings:
@@ -108,7 +114,7 @@ class Settings:
 
 def _options(url: Url) -> dict[str, Any]:
     kinds: dict[str, Any] = {"heartbeat": int, "delivery_limit": int, "window": int}
-    kinds |= dict.fromkeys(("consumer_timeout", "delay_unit", "connect_timeout", "confirm_timeout"), float)
+    kinds |= dict.fromkeys(SECONDS, float)
     found: dict[str, Any] = {}
     for name, text in url.options.items():
         found[name] = _number(name, text, kinds[name]) if name in kinds else text

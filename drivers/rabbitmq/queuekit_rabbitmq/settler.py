@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from queuekit.contract import (
     Again,
@@ -18,7 +18,7 @@ from queuekit.contract import (
     Released,
     Settlement,
 )
-from queuekit_rabbitmq.broker import Broker
+from queuekit_rabbitmq.broker import Broker, Place
 from queuekit_rabbitmq.consumer import Consumer
 from queuekit_rabbitmq.links import Links
 from queuekit_rabbitmq.messages import body_of, dead_properties, properties_of
@@ -26,7 +26,7 @@ from queuekit_rabbitmq.publisher import Parcel
 from queuekit_rabbitmq.sender import Sender
 from queuekit_rabbitmq.session import ANSWER, Session
 from queuekit_rabbitmq.source import Held
-from queuekit_rabbitmq.topology import NORMAL, lane_of
+from queuekit_rabbitmq.topology import BACK, NORMAL, lane_of
 
 __all__ = ["Settler"]
 
@@ -39,6 +39,7 @@ class Settler:
         self._sender = sender
         self._longest_lease = longest_lease
         self._lock = threading.Lock()
+        self._later: set[threading.Thread] = set()
 
     def settle(self, outcomes: Sequence[Outcome]) -> list[Settlement]:
         """Publish what follows, await its confirms, then acknowledge; say of each what came of it."""
@@ -85,13 +86,38 @@ class Settler:
         if len(plain) < len(outcomes):
             others = [outcome for outcome in outcomes if type(outcome) is not Done or outcome.follow_ups]
             try:
-                self._publish_followers(others)
+                written = self._publish_followers(others)
             except BaseException:
                 for outcome in others:
                     outcome.delivery.receipt.settled = False
                 raise
-            lost |= self._acknowledge(others)
+            if written is None:
+                lost |= self._acknowledge(others)
+            else:
+                self._acknowledge_when(written, others)
         return lost
+
+    def _acknowledge_when(self, written: Callable[[], None], outcomes: Sequence[Outcome]) -> None:
+        """Acknowledge once a new queue that something was sent to is written down; the worker goes on meanwhile.
+
+        Should the node die before, these messages come back, and what was sent is in the new queue or not: twice rather than never.
+        """
+
+        def wait() -> None:
+            written()
+            self._acknowledge(outcomes)
+            self._later.discard(thread)
+
+        for outcome in outcomes:
+            outcome.delivery.receipt.followed = True
+        thread = threading.Thread(target=wait, name="queuekit-amqp-acknowledge", daemon=True)
+        self._later.add(thread)
+        thread.start()
+
+    def close(self) -> None:
+        """Block until all is acknowledged that waits for a new queue; idempotent."""
+        for thread in list(self._later):
+            thread.join()
 
     def _acknowledge(self, outcomes: Sequence[Outcome]) -> set[Session]:
         lost: set[Session] = set()
@@ -105,18 +131,22 @@ class Settler:
                     each.lost = True
         return lost
 
-    def _publish_followers(self, outcomes: Sequence[Outcome]) -> None:
+    def _publish_followers(self, outcomes: Sequence[Outcome]) -> Callable[[], None] | None:
+        """Publish what follows; return what blocks until the queues are written down that it went to, None where they are."""
         publishing = self._links.publishing()
         if publishing.session.blocked is not None:
             raise DriverUnavailable(
                 f"what follows from settled jobs waits for the broker: {publishing.session.blocked}"
             )
-        parcels: list[Parcel] = []
+        followers = [message for outcome in outcomes for message in outcome.follow_ups]
+        places = self._sender.places(followers)
+        taken = [place for outcome in outcomes if (place := self._place(outcome))]
+        making = publishing.broker.begin([*places, *taken])
+        parcels = self._sender.parcels(publishing.broker, followers, places)
         for outcome in outcomes:
-            parcels += self._sender.parcels(publishing.broker, outcome.follow_ups)
             parcels += self._successors(publishing.broker, outcome)
         if not parcels:
-            return
+            return None
         returned = {outcome.delivery.message.queue for outcome in outcomes if type(outcome) is Released}
         for queue in returned:
             self._links.note_back(queue)
@@ -128,29 +158,42 @@ class Settler:
             for outcome in outcomes:
                 publishing.broker.forget(outcome.delivery.message.queue)
             raise DriverUnavailable(f"what follows from settled jobs could not be sent, so they stay open: {error}")
+        return publishing.broker.until_written(making)
 
     def _successors(self, broker: Broker, outcome: Outcome) -> list[Parcel]:
         """Return what takes the place of the message that is acknowledged."""
         delivery = outcome.delivery
-        message = delivery.message
+        message, place = delivery.message, self._place(outcome)
+        if place is None:
+            return []
         match outcome:
-            case Again(delay=delay, successor=successor):
+            case Again(successor=successor):
                 heir = successor or message
-                address = broker.address(message.queue, lane_of(message.priority), self._sender.units(delay))
-                return [(*address, heir.id, properties_of(heir, delivery.attempt, delivery.generation), body_of(heir))]
-            case Released(delay=delay, successor=successor):
+                properties = properties_of(heir, delivery.attempt, delivery.generation)
+                return [(*broker.address(*place), heir.id, properties, body_of(heir))]
+            case Released(successor=successor):
                 heir = successor or message
-                units = self._sender.units(delay)
-                lane = lane_of(message.priority)
-                address = broker.address(message.queue, lane, units) if units else broker.back(message.queue)
                 properties = properties_of(heir, delivery.attempt - 1, delivery.generation)
-                return [(*address, heir.id, properties, body_of(heir))]
-            case Dead() if message.retain != 0:
-                broker.need_lane(message.queue, NORMAL)
+                return [(*broker.address(*place), heir.id, properties, body_of(heir))]
+            case Dead():
                 dead = self._links.names.dead(message.queue)
                 return [("", dead, message.id, dead_properties(outcome), body_of(message))]
             case _:
                 return []
+
+    def _place(self, outcome: Outcome) -> Place | None:
+        """Return where what takes a message's place goes; None where nothing does."""
+        message = outcome.delivery.message
+        match outcome:
+            case Again(delay=delay):
+                return message.queue, lane_of(message.priority), self._sender.units(delay)
+            case Released(delay=delay):
+                units = self._sender.units(delay)
+                return message.queue, lane_of(message.priority) if units else BACK, units
+            case Dead() if message.retain != 0:
+                return message.queue, NORMAL, 0
+            case _:
+                return None
 
     def extend(self, deliveries: Sequence[Delivery]) -> list[Extension]:
         """Say which leases still stand: those whose connection does. Nothing is to be renewed."""

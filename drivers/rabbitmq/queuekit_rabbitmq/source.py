@@ -26,6 +26,7 @@ class Held:
         "body",
         "came",
         "consumer",
+        "followed",
         "lost",
         "redelivered",
         "settled",
@@ -56,6 +57,8 @@ class Held:
         self.subscription = subscription
         """What it was pushed by; None when it was fetched."""
         self.settled = False
+        self.followed = False
+        """Whether its successor is stored, and it is acknowledged later."""
         self.lost = False
         """Whether its acknowledgement had no answer: asked again, it has none either."""
 

@@ -10,7 +10,8 @@ Every name begins with the namespace and a colon, which no queue's name can have
     shop::lanes          the exchange that knows which of these queues exist; `shop::void` makes its bindings lead somewhere
 
 A *lane* is one of the queues that jobs are lent from. Which lanes exist is asked of `shop::lanes` by publishing to it with the
-mandatory flag: what is returned does not exist. (Declaring passively instead would log an error for each that does not.)
+mandatory flag: what is returned does not exist. (Declaring passively instead would log an error for each that does not.) Which
+queues are written down, so that they can be sent to, is asked alike (see `written`).
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ class Names:
     def dead(self, queue: str) -> str:
         """Return the name of the queue of failed jobs."""
         return f"{self.namespace}:{queue}:dead"
+
+    def mark(self, queue: str, part: str) -> str:
+        """Return the key of the binding which says that a lane's queue, or `step-N`, is written down (see `written`)."""
+        return f"made.{part}.{queue}"
 
     def step(self, queue: str, number: int) -> str:
         """Return the name of a ladder's step, its exchange's and its queue's."""

@@ -10,10 +10,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pika
 import pytest
 
 from queuekit import Job, Queue
-from queuekit.contract import Again, Dead, Delivery, Done, DriverRejected, DriverUnavailable, Failure, Message, Released
+from queuekit.contract import (
+    Again,
+    Dead,
+    Delivery,
+    DispatchTimeout,
+    Done,
+    DriverRejected,
+    DriverUnavailable,
+    Failure,
+    Message,
+    Patience,
+    Released,
+    SystemClock,
+)
 from queuekit.drivers import connect
 from queuekit.ids import new_id
 from queuekit_integration.harness import wait_until
@@ -67,8 +81,6 @@ def test_a_replay_that_fails_leaves_the_dead_to_the_next_one(make: Make, monkeyp
 
 
 def test_a_dead_job_says_why_in_its_headers(make: Make, node: ProcessServer, namespace: str) -> None:
-    import pika  # noqa: PLC0415 - only here
-
     driver = make()
     driver.send([message("why")])
     [delivery] = claim(driver)
@@ -106,18 +118,35 @@ def test_delays_survive_the_death_of_the_broker(make: Make, node: ProcessServer)
     assert found[0].message.body == "later"
 
 
-def test_a_kill_takes_nothing_from_queues_that_were_made_two_seconds_before(
-    make: Make, node: ProcessServer, monkeypatch: pytest.MonkeyPatch
+def test_a_queue_that_somebody_deleted_is_waited_for_like_a_new_one(
+    make: Make, node: ProcessServer, namespace: str
 ) -> None:
-    """Younger ones it may empty, as docs/rabbitmq.md says; elsewhere the tests let the node write their table before they kill it."""
-    driver = make()
-    driver.send([message("later", delay=6.0)])
-    time.sleep(2.0)
-    monkeypatch.setattr(node.kind, "before_kill", lambda *_: None)
+    """A kill in the instant of the dispatch takes nothing from it (FLT-01-NEW shows the same of a new one)."""
+    make().send([message("before")])
+    connection = pika.BlockingConnection(pika.URLParameters(node.url()))
+    connection.channel().queue_delete(f"{namespace}:default")
+    connection.close()
+    make().send([message("after")])
     node.kill()
     node.start()
-    found: list[Delivery] = wait_until(lambda: _claimed(driver), "the delayed job", seconds=20)
-    assert found[0].message.body == "later"
+    assert wait_until(lambda: _claimed(make()), "the job", seconds=20)[0].message.body == "after"
+
+
+def test_who_has_no_time_to_wait_for_a_new_queue_is_told_so_and_waits_on_the_next_time(make: Make) -> None:
+    driver = make()
+    for _ in range(2):
+        with pytest.raises(DispatchTimeout, match="before anything was sent"):
+            driver.send([message("never", priority=9)], patience=Patience(0.5, clock=SystemClock()))
+    driver.send([message("third", priority=9)], patience=Patience(0.6, clock=SystemClock()))
+    assert [each.message.body for each in claim(driver, limit=5)] == ["third"]
+
+
+@pytest.mark.parametrize("options", [{"new_queue_wait": 0}, {"queue_type": "classic"}])
+def test_nobody_waits_for_new_queues_whose_broker_needs_it_not(make: Make, options: dict[str, Any]) -> None:
+    driver = make(**options)
+    begin = time.monotonic()
+    driver.send([Message(new_id(), "fresh", "t", "{}")])
+    assert time.monotonic() - begin < 1.0
 
 
 def test_no_quorum_queue_leaves_its_delivery_limit_to_the_brokers_version(

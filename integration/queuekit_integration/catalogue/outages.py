@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from queuekit import AmbiguousDispatch, DispatchTimeout, DriverUnavailable, Job, Queue
+from queuekit.contract import Done, Driver
 from queuekit_integration.chaos import Chaos, seed_of_this_run
 from queuekit_integration.checker import Plan
 from queuekit_integration.faults import ShiftedClock, SmallDisk, few_files, little_memory
@@ -48,7 +49,7 @@ def away(h: Harness, end: Callable[[], None], *, fault: str, seconds: float = DO
     server_of(h).start()
 
 
-@scenario("FLT-01", needs=("server", "processes", "count"), faults=("kill",), timing=True)
+@scenario("FLT-01", needs=("server", "processes", "count", "outlives"), faults=("kill",), timing=True)
 def scenario_flt_01_broker_kill9_restart_idle(h: Harness) -> None:
     queue = h.queue()
     worker = h.spawn_worker(lease=2.0)
@@ -62,7 +63,7 @@ def scenario_flt_01_broker_kill9_restart_idle(h: Harness) -> None:
     h.finish(Plan(dispatches=15, faults=("kill",), workers=(worker.pid,)))
 
 
-@scenario("FLT-01-LOAD", needs=("server", "processes", "count", "lasting"), faults=("kill",), timing=True)
+@scenario("FLT-01-LOAD", needs=("server", "processes", "count", "lasting", "outlives"), faults=("kill",), timing=True)
 def scenario_flt_01_broker_kill9_under_load(h: Harness) -> None:
     queue = h.queue()
     workers = [h.spawn_worker(lease=2.0) for _ in range(2)]
@@ -76,7 +77,34 @@ def scenario_flt_01_broker_kill9_under_load(h: Harness) -> None:
     assert {s["job"] for s in h.starts()} >= set(ids)
 
 
-@scenario("FLT-02", needs=("server", "processes", "count", "lasting"), faults=("stop",), timing=True)
+@scenario("FLT-01-NEW", needs=("server", "outlives"), faults=("kill",), timing=True)
+def scenario_flt_01_broker_kill9_after_the_first_accept(h: Harness) -> None:
+    """Kill the server in the instant in which it has accepted the first job of a queue, of a priority, of a delay."""
+    firsts = [("queue", h.message("queue", queue="fresh"))]
+    if h.can("priority"):
+        firsts.append(("priority", h.message("priority", queue="fresh", priority=9)))
+    if h.can("delay"):
+        firsts.append(("delay", h.message("delay", queue="fresh", delay=1.0)))
+    for what, message in firsts:
+        h.driver(virtual=False).send([message])
+        server_of(h).kill()
+        h.fired("kill")
+        server_of(h).start()
+        complete_until(h.driver(virtual=False), "fresh", what)
+
+
+def complete_until(driver: Driver, queue: str, body: str) -> None:
+    """Claim and complete what is there until a job with this body was among it."""
+
+    def came() -> bool:
+        found = driver.claim([queue], limit=5, lease=30)
+        driver.settle([Done(delivery) for delivery in found])
+        return body in {delivery.message.body for delivery in found}
+
+    wait_until(came, f"the first job of a new {body}", seconds=30)
+
+
+@scenario("FLT-02", needs=("server", "processes", "count", "lasting", "outlives"), faults=("stop",), timing=True)
 def scenario_flt_02_broker_graceful_restart(h: Harness) -> None:
     queue = h.queue()
     worker = h.spawn_worker(lease=2.0)

@@ -111,8 +111,7 @@ class RabbitMQHarness(ServedHarness):
             shown_by=leases_end_with_their_connection,
         ),
         "lasting": Weaker(
-            "an acknowledgement has no answer of its own: a job that was settled in the last instant before the broker died may run again; and a node that is "
-            "killed within a second of making a queue may start that queue anew, empty (docs/rabbitmq.md)",
+            "an acknowledgement has no answer of its own: a job that was settled in the last instant before the broker died may run again",
             shown_by=jobs_survive_the_death_of_the_broker,
         ),
         "unique_ids": Weaker(
@@ -145,7 +144,12 @@ class RabbitMQHarness(ServedHarness):
 
     def unsafe(self) -> Generator[tuple[str, Driver]]:
         """Choose options that weaken a promise; nothing changes in the broker."""
-        for setting, value in (("queue_type", "classic"), ("delivery_limit", "3"), ("heartbeat", "120")):
+        for setting, value in (
+            ("queue_type", "classic"),
+            ("delivery_limit", "3"),
+            ("heartbeat", "120"),
+            ("new_queue_wait", "0"),
+        ):
             yield setting, connect(f"{self.url()}&{setting}={value}", namespace=self.namespace, clock=None)
 
     def troubles(self) -> Generator[tuple[str, Callable[[], object], type[DriverError]]]:

@@ -30,7 +30,7 @@ from queuekit_integration.expectations import Expectation, Weaker
 from queuekit_integration.faults.sqs import SqsStub
 from queuekit_integration.harness import Harness, wait_until
 from queuekit_integration.harnesses.served import ServedHarness
-from queuekit_integration.servers import Fault, Kind, LocalStack, Roto
+from queuekit_integration.servers import Kind, LocalStack, Roto
 from queuekit_integration.weaker import ids_are_not_unique, order_may_break, time_is_real
 
 __all__ = ["LocalStackFifoHarness", "LocalStackHarness", "PassingClock", "SqsFifoHarness", "SqsHarness"]
@@ -290,6 +290,20 @@ class SqsFifoHarness(SqsHarness):
         return f"{super().address(url)}&fifo=true"
 
 
+def it_forgets_all_when_it_ends(h: Harness) -> None:
+    """Kill the emulator: what it had accepted is gone, and what is sent to it afterwards is lent."""
+    driver = h.driver()
+    driver.send([h.message("before")])
+    assert h.server is not None
+    h.server.kill()
+    h.fired("kill")
+    h.server.start()
+    driver.send([h.message("after")])
+    found = wait_until(lambda: driver.claim(["default"], limit=5, lease=30), "a job", seconds=10)
+    assert [delivery.message.body for delivery in found] == ["after"]
+    assert driver.claim(["default"], limit=5, lease=30) == []
+
+
 LATE = 1.1
 """Seconds by which LocalStack's timers may be late."""
 
@@ -302,6 +316,14 @@ class LateClock(PassingClock):
         super().advance(seconds + LATE)
 
 
+FORGETFUL = {
+    "outlives": Weaker(
+        "this emulator keeps its messages in memory: what it accepted is gone when it ends (at AWS, and on the other emulator, it is not)",
+        shown_by=it_forgets_all_when_it_ends,
+    )
+}
+
+
 @dataclass
 class LocalStackHarness(SqsHarness):
     """Standard queues on LocalStack, for fidelity; slower, and without anything that outlives it."""
@@ -309,6 +331,8 @@ class LocalStackHarness(SqsHarness):
     name: str = "sqs"
     profile: str = "localstack"
     kind: ClassVar[Kind] = LocalStack()
+    outlives: ClassVar[bool] = False
+    without: ClassVar[Mapping[str, Weaker]] = {**SqsHarness.without, **FORGETFUL}
     clock: VirtualClock = field(default_factory=LateClock)
     silence: ClassVar[float] = 12.0
 
@@ -319,10 +343,6 @@ class LocalStackHarness(SqsHarness):
     def claim_one(self, driver: Driver, *, lease: float = 10.0, queue: str = "default") -> Delivery:
         """Claim exactly one job, which may be late."""
         return wait_until(lambda: driver.claim([queue], limit=1, lease=lease), "one job to be claimable", seconds=5)[0]  # type: ignore[no-any-return]
-
-    def faults(self) -> frozenset[Fault]:
-        """Nothing that needs its messages afterwards: they are in its memory."""
-        return super().faults() - {"kill", "stop"}
 
     @contextmanager
     def outage(self, queue: Queue) -> Iterator[None]:
@@ -345,6 +365,7 @@ class LocalStackFifoHarness(LocalStackHarness, SqsFifoHarness):
     }
     without: ClassVar[Mapping[str, Weaker]] = {
         **SqsFifoHarness.without,
+        **FORGETFUL,
         "unique_ids": Weaker(
             "an id counts once within five minutes of its acceptance, its job's end included",
             shown_by=ids_are_unique_for_five_minutes,

@@ -36,8 +36,6 @@ class Contained:
     port: int
     user: str | None = None
     stop_signal: str
-    before_kill: str | None = None
-    """What a shell in it runs before a kill: what `Kind.before_kill` does elsewhere."""
 
 
 class Kind(ABC):
@@ -73,9 +71,6 @@ class Kind(ABC):
     @abstractmethod
     def contained(self) -> Contained:
         """Return how it runs in a container, open to the machine that the container runs on."""
-
-    def before_kill(self, folder: Path, port: int) -> None:  # noqa: B027 - most need nothing
-        """Do what a server needs so that a kill is a kill, and not a known loss that its makers document."""
 
     @abstractmethod
     def answers(self, host: str, port: int) -> bool:

@@ -91,7 +91,6 @@ class ContainerServer(Server):
         """End it by SIGKILL."""
         self.thaw()
         if self._runs():
-            self._prepare_kill()
             self._container.kill()
         self._container.wait(timeout=STOP)
 
@@ -146,14 +145,6 @@ class ContainerServer(Server):
         guard_container(self._container.id)
         host = self._box.get_container_host_ip()
         self.host = "127.0.0.1" if host == "localhost" else host
-
-    def _prepare_kill(self) -> None:
-        inside = self.kind.contained()
-        if inside.before_kill is None:
-            return
-        code, output = self._container.exec_run(["sh", "-c", inside.before_kill], user=inside.user or "")
-        if code != 0:
-            raise ServerError(f"{self.kind.name} could not be prepared for a kill: {output.decode('utf-8', 'replace')}")
 
     def _runs(self) -> bool:
         if self._container is None:

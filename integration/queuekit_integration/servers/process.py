@@ -96,7 +96,6 @@ class ProcessServer(Server):
         """End all its processes at once."""
         if self._process is None:
             return
-        self.kind.before_kill(self.data, self.port)
         self._await_end(end_tree(self.pid), how="by SIGKILL")
         while listens(self.host, self.port):  # a process of many threads is gone a moment before its sockets are
             time.sleep(0.002)

@@ -28,7 +28,6 @@ SETTINGS = {
 ADVANCED = "[{rabbit, [{channel_tick_interval, 500}, {dead_letter_worker_publisher_confirm_timeout, 10000}]}].\n"
 """A channel looks twice a second for deliveries that are past their acknowledgement timeout, not once a minute. And, as docs/rabbitmq.md advises, a
 node that expires delayed jobs before it has recovered its bindings tries again after ten seconds, not after three minutes."""
-WRITE = "[dets:sync(T) || T <- dets:all()]."
 RUN = """
 epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1 >/dev/null 2>&1 & names=$!
 "$1" & node=$!
@@ -79,21 +78,14 @@ class RabbitMQ(Kind):
         """Serve from a folder of the container's own."""
         settings = {**self.settings, "listeners.tcp.default": "5672"}
         lines = "".join(f"{name} = {value}\n" for name, value in settings.items())
-        variables = (
+        script = (
             "export HOME=/tmp/queuekit RABBITMQ_NODENAME=queuekit@localhost && "
             f"PATH={':'.join(FOLDERS)}:$PATH && mkdir -p $HOME && cd $HOME && "
-        )
-        script = (
-            f"{variables}printf %s {shlex.quote(lines)} >rabbitmq.conf && printf %s {shlex.quote(ADVANCED)} >advanced.config && "
+            f"printf %s {shlex.quote(lines)} >rabbitmq.conf && printf %s {shlex.quote(ADVANCED)} >advanced.config && "
             "export RABBITMQ_CONFIG_FILE=/tmp/queuekit/rabbitmq.conf RABBITMQ_MNESIA_BASE=/tmp/queuekit RABBITMQ_LOGS=- "
             "RABBITMQ_ADVANCED_CONFIG_FILE=/tmp/queuekit/advanced.config && exec rabbitmq-server"
         )
-        return Contained(
-            script=script,
-            port=5672,
-            stop_signal=self.stop_signal.name,
-            before_kill=f"{variables}rabbitmqctl -q eval {shlex.quote(WRITE)}",
-        )
+        return Contained(script=script, port=5672, stop_signal=self.stop_signal.name)
 
     def environment(self, folder: Path, port: int) -> list[str]:
         """Return the variables, `NAME=value`, by which the node and its command-line tools find each other."""
@@ -117,14 +109,6 @@ class RabbitMQ(Kind):
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none",
         }
         return [f"{name}={value}" for name, value in variables.items()]
-
-    def before_kill(self, folder: Path, port: int) -> None:
-        """Let it write the table of its queues' logs.
-
-        Seen on 3.10 and 4.0: a node that is killed within a second of making a quorum queue starts that queue anew, empty, because it
-        writes this table late. docs/rabbitmq.md says so; the faults of the catalogue are others.
-        """
-        self.control(folder, port, "eval", WRITE)
 
     def control(self, folder: Path, port: int, *words: str) -> str:
         """Run rabbitmqctl, and return what it printed."""
