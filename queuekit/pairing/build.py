@@ -15,6 +15,7 @@ from queuekit.contract import (
     Migrate,
     Outcome,
     Receipt,
+    ServerClock,
     Store,
     TransactionalSend,
     TransactionalSettle,
@@ -54,6 +55,14 @@ class _Migrating(Paired):
         return cast("Migrate", self._store).migrate()
 
 
+class _Timed(Paired):
+    """A pair whose store has a clock of its own."""
+
+    def server_time(self) -> float:
+        """Return the store's clock, by which deadlines go."""
+        return cast("ServerClock", self._store).server_time()
+
+
 def pair(
     transport: Driver, store: Driver, *, clock: Clock, interval: float = INTERVAL, within: float = WITHIN
 ) -> Paired:
@@ -87,6 +96,7 @@ _PARTS: tuple[tuple[Any, type[Paired]], ...] = (
     (TransactionalSend, _Transactional),
     (TransactionalSettle, _Completing),
     (Migrate, _Migrating),
+    (ServerClock, _Timed),
 )
 """Features that a pair has where its store has them."""
 

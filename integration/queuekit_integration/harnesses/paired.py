@@ -21,6 +21,7 @@ from queuekit_integration.faults import Proxy
 from queuekit_integration.harness import Harness
 from queuekit_integration.keyspace import Keyspace
 from queuekit_integration.servers import Server
+from queuekit_integration.sessions import Sessions
 from queuekit_integration.weaker import order_may_break
 
 __all__ = ["PairedHarness"]
@@ -120,6 +121,11 @@ class PairedHarness(Harness):
     def keyspace(self) -> Keyspace | None:
         """The store's."""
         return self.halves[1].keyspace
+
+    @property
+    def sessions(self) -> Sessions | None:
+        """The store's."""
+        return self.halves[1].sessions
 
     def native(self, driver: Any) -> Any:
         """Return the store's."""
