@@ -125,9 +125,10 @@ def accepted_before_it_was_there(h: Harness) -> None:
 
     first = queue.dispatch(Job("t", 0))
     worker = queue.worker(concurrency=1, lease=2.0).start()
-    time.sleep(0.5)
+    assert not worker.ready(0.5), "a worker is ready that nothing can be carried to"
     assert not ran, "it ran before its ticket could be carried"
     h.server.start()
+    assert worker.ready(30)
     second = queue.dispatch(Job("t", 1))
     assert {handle.wait(30).state for handle in (first, second)} == {"completed"}
     assert sorted(ran) == [0, 1]

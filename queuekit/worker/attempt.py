@@ -82,7 +82,8 @@ class Attempt:
         """What the handler's own transaction says, if that is committed: its row is locked meanwhile, so nobody renews it."""
         self.duration = 0.0
         self.lease_end = 0.0
-        """Until when the lease surely runs, by this worker's monotonic clock; 0: nobody else can take the job."""
+        """Until when the lease surely runs, by this worker's monotonic clock; infinite where it lasts as long as a connection does, and 0
+        where nobody else can take the job."""
         self.ends_at: float | None = None
         """When `timeout` ends this attempt, as wall time."""
         self.progress: tuple[float, str | None] | None = None
@@ -102,6 +103,11 @@ class Attempt:
     def out_of_lease(self) -> bool:
         """Whether the lease was taken, or ran out by this worker's own clock because no renewal got through."""
         return self.lost or 0.0 < self.lease_end <= self.runtime.clock.monotonic()
+
+    def renewed(self, end: float) -> None:
+        """Note that the lease surely runs until then, unless it has no end of its own."""
+        if self.lease_end != math.inf:
+            self.lease_end = end
 
     def plain_payload(self) -> Any:
         """Return the payload as plain values."""

@@ -168,7 +168,7 @@ class LeaseKeeper:
                 if not answer.held:
                     self._lose(attempt)
                     continue
-                attempt.lease_end = asked + self._lease
+                attempt.renewed(asked + self._lease)
                 if answer.cancel:
                     self._cancel(attempt)
                 if answer.paused and not attempt.started:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
 import threading
@@ -37,6 +38,8 @@ __all__ = ["Worker"]
 _log = logging.getLogger("queuekit.worker")
 WAIT = 1.0
 """Seconds that an idle claim waits before it looks around."""
+SHARE = 10
+"""Part of a lease that it waits at most: a lease counts from before the claim, whenever it began meanwhile."""
 OVERDUE = 0.2
 """Seconds after which a job that was claimed and not started is given back: its slots turned out to be slow."""
 RETRY_FIRST, RETRY_MOST = 0.1, 5.0
@@ -67,6 +70,7 @@ class Worker:
         self._clock = queue.clock
         self._concurrency = whole("concurrency", concurrency, least=1, most=10_000)
         self._lease = _checked_lease(lease, self._driver.limits.longest_lease)
+        self._by_time = self._driver.limits.lease_by == "time"
         self._asked_queues = None if queues is None else Shares.of(queues)
         self._shares = self._asked_queues or Shares.of([queue.default_queue])
         self.id = name or f"{platform.node()}-{os.getpid()}-{new_id()[-8:]}"
@@ -122,7 +126,7 @@ class Worker:
         return self
 
     def ready(self, timeout: Duration = 5) -> bool:
-        """Block until the backend is connected and the worker claims, at most `timeout` seconds; whether it is so."""
+        """Block until the backend has answered the worker's first claim, at most `timeout` seconds; whether it has."""
         return self._ready.wait(seconds("timeout", timeout))
 
     def stop(self, timeout: Duration = 30) -> list[str]:
@@ -219,7 +223,6 @@ class Worker:
         self._guard(self._keeper.start)
         self._queue.hooks.call("worker_start")
         self._queue.events.emit("worker_started", worker=self.id)
-        self._ready.set()
 
     def _warn_of_few_connections(self) -> None:
         most = self._driver.limits.connections
@@ -237,6 +240,7 @@ class Worker:
         attempts = self._drain()
         self._give_back_overdue()
         limit = self._limit(settling=len(attempts))
+        asked = self._clock.monotonic()
         try:
             if attempts:
                 found = self._exchange(attempts, limit)
@@ -245,7 +249,7 @@ class Worker:
             else:
                 found = []
                 self._clock.wait(self._wakeup, OVERDUE)
-            self._start(found)
+            self._start(found, asked)
             self._available()
         except DriverUnavailable as error:
             self._unavailable(error)
@@ -292,7 +296,7 @@ class Worker:
             lease=self._lease,
             free=self._free(),
             recover=self._may_recover(),
-            wait=WAIT,
+            wait=min(WAIT, self._lease / SHARE) if self._ready.is_set() else 0.0,
             wakeup=self._wakeup,
         )
 
@@ -339,7 +343,7 @@ class Worker:
             return
         for attempt, answer in zip(due, answers, strict=True):
             if answer.held:
-                attempt.lease_end = asked + self._lease
+                attempt.renewed(asked + self._lease)
 
     def _tell_settled(self, attempts: list[Attempt], settled: list[Settlement]) -> None:
         answers = iter(settled)
@@ -347,12 +351,12 @@ class Worker:
             if attempt.outcome is not None:
                 self._runtime.tell(attempt, verdict.event_of(next(answers)))
 
-    def _start(self, deliveries: list[Delivery]) -> None:
-        """Hand deliveries to whatever runs their kind of handler."""
+    def _start(self, deliveries: list[Delivery], asked: float) -> None:
+        """Hand deliveries to whatever runs their kind of handler; they were `asked` for then, and their answer may have come late."""
         if not deliveries:
             return
         now = self._clock.monotonic()
-        end = now + self._lease
+        end = asked + self._lease if self._by_time else math.inf
         runtime = self._runtime
         attempts = [Attempt(delivery, runtime, now) for delivery in deliveries]
         for attempt in attempts:
@@ -485,6 +489,7 @@ class Worker:
             self._clock.wait(flag, min(left, 0.2))
 
     def _available(self) -> None:
+        self._ready.set()
         if self._failures:
             self._failures = 0
             self._keeper.recover_from = self._clock.monotonic() + self._lease
@@ -502,7 +507,7 @@ class Worker:
             self._queue.hooks.call("worker_stop")
         except Exception:
             _log.exception("a worker_stop hook failed")
-        if self._ready.is_set():
+        if self._started_at:
             self._keeper.stop()
         self._timeouts.stop()
         self._threads.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import pika
 import pytest
 
-from queuekit import Queue
+from queuekit import Job, Queue
 from queuekit.contract import (
     AmbiguousSend,
     BackendFull,
@@ -548,3 +549,23 @@ def test_what_is_given_back_behind_an_alarm_is_not_sent_as_well_when_the_alarm_i
     both = (driver, other)
     found = [d.message.id for _ in range(6) for one in both for d in one.claim(["default"], limit=1, lease=5, wait=0.3)]
     assert len(found) == len(set(found)) == 2
+
+
+def test_a_job_that_stood_still_with_its_worker_for_longer_than_a_lease_runs_all_the_same(
+    node: ProcessServer, namespace: str
+) -> None:
+    """The broker knows of no such lease: as long as the connection lives, nobody else can have the job."""
+    queue = Queue(node.url(), namespace=namespace)
+    ran: list[int] = []
+
+    @queue.job(name="stand")
+    def stand(payload: int) -> None:
+        ran.append(payload)
+        ctypes.PyDLL(None).usleep(600_000)  # keeps the interpreter to itself, so that nothing is renewed meanwhile
+
+    with queue.worker(concurrency=4, lease=0.2) as worker:
+        assert worker.ready(20)
+        queue.dispatch_many([Job("stand", number) for number in range(12)])
+        wait_until(lambda: len(set(ran)) == 12, f"every job to run: {ran}", seconds=40)
+    queue.close()
+    assert sorted(ran) == list(range(12))

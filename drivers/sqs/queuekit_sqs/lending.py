@@ -24,8 +24,6 @@ __all__ = ["Lending", "Line", "whole_lease", "whose_turn"]
 _log = logging.getLogger("queuekit.sqs")
 UNWANTED = 1.0
 """Seconds after which a message that arrived for a claim that never came back is given back."""
-FRESH = 0.9
-"""Share of its lease that a message must have left when it is lent; else it is extended first."""
 QUIET = 1.0
 """Seconds for which a queue that was found empty is not looked at again, while there are more queues than free places."""
 TRIES = 1.0
@@ -109,14 +107,15 @@ class Lending:
         """Lend messages; see the contract."""
         seconds = whole_lease(lease)
         allowed = (limit if free is None else free) if recover else 0
+        until = self._clock.monotonic() + lease
         if wait <= 0:
             self._look(queues, limit, seconds)
-            return self._lend(queues, limit, allowed, seconds)
+            return self._lend(queues, limit, allowed, seconds, until)
         waiter = Waiter(flag=wakeup or Wakeup())
         with self._lock:
             self._waiters.add(waiter)
         try:
-            return self._wait(waiter, queues, limit, allowed, seconds, wait, patient=wakeup is None)
+            return self._wait(waiter, queues, limit, allowed, seconds, wait, until, patient=wakeup is None)
         finally:
             with self._lock:
                 self._waiters.discard(waiter)
@@ -129,28 +128,28 @@ class Lending:
         allowed: int,
         lease: int,
         wait: float,
+        until: float,
         *,
         patient: bool,
     ) -> list[Delivery]:
         end = self._clock.monotonic() + wait
         while True:
-            found = self._lend(queues, limit, allowed, lease)
+            found = self._lend(queues, limit, allowed, lease, until)
             self._ask(queues, limit - len(found), lease)
             left = end - self._clock.monotonic()
             if found or left <= 0:
                 return found
             if self._clock.wait(waiter.flag, left) and not patient:
-                return self._lend(queues, limit, allowed, lease)
+                return self._lend(queues, limit, allowed, lease, until)
             waiter.flag.clear() if patient else None
 
-    def _lend(self, queues: Sequence[str], limit: int, allowed: int, lease: int) -> list[Delivery]:
-        """Turn kept messages into deliveries: recovered ones only as many as `allowed`, and each with most of its lease left."""
+    def _lend(self, queues: Sequence[str], limit: int, allowed: int, lease: int, until: float) -> list[Delivery]:
+        """Turn kept messages into deliveries: recovered ones only as many as `allowed`, and each leased `until` then at least."""
         taken = self._take(queues, limit, allowed)
         if not taken:
             self._raise_trouble()
             return []
-        now = self._clock.monotonic()
-        stale = [lent for lent in taken if lent.ends - now < lease * FRESH]
+        stale = [lent for lent in taken if lent.ends < until]
         if stale:
             held = self._refresh(stale, lease)
             gone = {id(lent) for lent, is_held in zip(stale, held, strict=True) if not is_held}

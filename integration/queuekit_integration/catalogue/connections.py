@@ -495,6 +495,31 @@ def _dispatched(queue: Queue) -> bool:
     return True
 
 
+@scenario("LSE-LATE-CLAIM", needs=("server", "count", "lease", "fenced"), faults=("proxy",), timing=True)
+def scenario_lse_late_claim_whose_answer_comes_after_the_lease_starts_nothing(h: Harness) -> None:
+    """Let a claim's answer take longer than the lease that it tells of: by then another has the job, and it runs once."""
+    proxy, starts = h.proxy(), list[str]()
+    late, soon = h.queue(through=proxy), h.queue()
+
+    def begin(where: str) -> None:
+        starts.append(where)
+        time.sleep(1.5)
+
+    late.register("t", lambda: begin("late"))
+    soon.register("t", lambda: begin("soon"))
+    late.open()
+    with late.worker(concurrency=1, lease=0.5) as cut_off:
+        assert cut_off.ready(20)
+        proxy.delay(0.6)
+        handle = soon.dispatch(Job("t"))
+        wait_until(lambda: sum(c.running for c in soon.stats().queues) == 1, "the job to be lent over the slow network")
+        h.fired("latency")
+        with soon.worker(concurrency=1, lease=0.5):
+            assert h.ended(handle).state == "completed"
+            proxy.heal()
+    assert len(starts) == 1, f"it was started by a worker whose lease was over: {starts}"
+
+
 @scenario("LSE-05", needs=("server", "processes", "count", "lease"), faults=("proxy",), timing=True)
 def scenario_lse_05_heartbeat_survives_one_error(h: Harness) -> None:
     queue, proxy = h.queue(), h.proxy()
