@@ -84,7 +84,7 @@ CORE_MUTANTS = [
         "ignores deadlines", replaced(Runtime, "_may_not_start", lambda _: lambda self, attempt: None), "CTX-08"
     ),
     CoreMutant("lets jitter subtract", replaced(Backoff, "wait", lambda real: lambda *a: real(*a) * 0.8), "RTY-05"),
-    CoreMutant("renews no lease", replaced(LeaseKeeper, "renew", lambda _: lambda self: None), "LSE-16"),
+    CoreMutant("renews no lease", replaced(LeaseKeeper, "renew", lambda _: lambda self: None), "LSE-04"),
     CoreMutant("hoards", replaced(Demand, "limit", lambda _: lambda self, *_a, **_k: 50), "backpressure_saturation"),
     CoreMutant("serves one queue first", replaced(Shares, "order", lambda _: lambda self: self.names), "DEL-19"),
     CoreMutant("tells an end twice", replaced(Events, "emit", told_twice), "OBS-01"),
