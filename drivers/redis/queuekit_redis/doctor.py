@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from queuekit.contract import DriverRejected, Finding
 
@@ -150,19 +150,19 @@ def _sync(config: dict[str, str]) -> Finding:
     value = config.get("appendfsync", "")
     promises = {
         "always": "accepted jobs are on disk before the dispatch returns",
-        "everysec": "a crash of the server's machine loses the last second at most; a crash of its process loses nothing",
+        "everysec": "a crash of the server's machine loses the last two seconds at most; one of its process what came while a sync of the disk lasted",
         "no": "a crash of the server's machine loses what the system had not written yet, often 30 seconds",
     }
+    levels: dict[str, Literal["ok", "note"]] = {"always": "ok", "everysec": "note"}
     promise = promises.get(value, "unknown")
     if config.get("appendonly") != "yes":
         promise = f"has no effect without appendonly; with it: {promise}"
-    good = value in {"always", "everysec"}
     return Finding(
-        level="ok" if good else "warning",
+        level=levels.get(value, "warning"),
         setting="appendfsync",
         value=value,
         promise=promise,
-        remedy="" if good else "CONFIG SET appendfsync everysec",
+        remedy="" if value == "always" else "CONFIG SET appendfsync always",
     )
 
 

@@ -53,7 +53,7 @@ class RedisDriver:
 
     Give an address (`redis://user:password@host:6379/0`, `rediss://` for TLS, `?cluster=true`, `?sentinel=name`) or a `client` of
     redis-py that the application made. What "accepted" means is the server's setting: with `appendonly yes` and `appendfsync
-    everysec` a crash of the server's machine loses the last second at most, a crash of its process nothing; `diagnose` says what
+    always` a crash loses nothing, with `everysec` up to two seconds; `diagnose` says what
     holds. Leases and due times are judged by the server's clock. `settings` stand in an address as options
     (`?socket_timeout=2`).
     """

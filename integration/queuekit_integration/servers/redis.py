@@ -15,8 +15,9 @@ from queuekit_integration.servers.base import Contained, Kind
 
 __all__ = ["Redis"]
 
-SETTINGS = {"appendonly": "yes", "appendfsync": "everysec", "save": "", "maxmemory-policy": "noeviction"}
-"""A kill loses nothing that was answered: the log is written before the reply, and only a crash of the machine needs its fsync."""
+SETTINGS = {"appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction"}
+"""A kill loses nothing that was answered. With `everysec` it would lose what came while a sync of the disk was under way: the log is written
+after the reply then."""
 
 
 class Redis(Kind):
