@@ -181,6 +181,9 @@ def scenario_consume_after_broker_recovery(h: Harness) -> None:
     queue.register("t", lambda payload: ran.append(payload))
     worker = h.work(queue, concurrency=2, lease=2.0)
     h.dispatch_recorded(queue, [Job("t", i) for i in range(20)])
+    if not h.can("lasting"):  # what was settled in the last instant may run again
+        wait_until(lambda: len(ran) == 20, "jobs of before the outage to run")
+        time.sleep(0.5)
     with h.outage(queue):
         time.sleep(0.7)
         ended = len(ran)
