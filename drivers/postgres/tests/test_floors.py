@@ -15,7 +15,7 @@ import pytest
 from queuekit.contract import Again, Dead, Delivery, Done, DriverUnavailable, Message, Released
 from queuekit.ids import new_id
 from queuekit_integration.harness import wait_until
-from queuekit_postgres import PostgresDriver, floors
+from queuekit_postgres import PostgresDriver, claiming, floors
 from queuekit_postgres.claiming import Wanted
 
 
@@ -25,9 +25,11 @@ def message(priority: int = 4, **options: Any) -> Message:
 
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Survey at every claim, and pass a transaction over at once."""
+    """Survey at every claim, look for leases that ran out at every claim, and pass a transaction over at once."""
     for name in ("BUSY_EVERY", "EXEMPT_EVERY", "IDLE_EVERY", "LONG"):
         monkeypatch.setattr(floors, name, 0.0)
+    for name in ("SWEEP_EVERY", "SWEEP_SHARE"):
+        monkeypatch.setattr(claiming, name, 0.0)
 
 
 def claim(driver: PostgresDriver, limit: int = 1) -> list[Delivery]:
