@@ -10,6 +10,10 @@ from typing import Any
 
 __all__ = ["interrupted_at_every_step"]
 
+PLAIN = 0.005
+"""CPython's own switch interval. The race mode's, a millionth of a second, has nothing to find on one thread, and once beside this tracing the
+interpreter (3.11.7) stood still for good, deaf to signals."""
+
 
 class Step:
     """Raises `KeyboardInterrupt` at one step of the code in some files, counted from 1.
@@ -64,7 +68,8 @@ def interrupted_at_every_step(call: Callable[[], object], files: Sequence[str]) 
 
 def _ends(call: Callable[[], object], step: Step) -> bool:
     """Whether the call ended before it came to that step."""
-    usual = sys.gettrace()
+    usual, interval = sys.gettrace(), sys.getswitchinterval()
+    sys.setswitchinterval(PLAIN)
     sys.settrace(step.trace)
     try:
         call()
@@ -72,4 +77,5 @@ def _ends(call: Callable[[], object], step: Step) -> bool:
         return False
     finally:
         sys.settrace(usual)
+        sys.setswitchinterval(interval)
     return True
