@@ -131,7 +131,7 @@ def _show_failure(cell_: Cell, otherwise: str) -> None:
 def _hold(cell_: Cell, *, allowed: frozenset[str] = frozenset(), seen: set[str] | None = None) -> str:
     """Run the scenario, or what asserts that the driver lacks a need; note what was allowed and seen."""
     with cell(cell_.harness) as harness:
-        harness.allowed = allowed
+        harness.allowed, harness.scenario = allowed, cell_.scenario
         missing = harness.lacks(cell_.scenario.needs)
         if "server" in missing:
             _has_no_server(harness)

@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -38,6 +38,9 @@ from queuekit_integration.load import Load
 from queuekit_integration.servers import CannotCauseError, Fault, Server
 from queuekit_integration.sessions import Sessions
 from queuekit_integration.told import Ending, Told, ending_of, last_told
+
+if TYPE_CHECKING:
+    from queuekit_integration.registry import Scenario
 
 __all__ = ["Harness", "WorkerProcess", "drive", "logged", "wait_until"]
 
@@ -153,6 +156,8 @@ class Harness:
     profile: str = ""
     clock: VirtualClock = field(default_factory=VirtualClock)
     namespace: str = ""
+    scenario: Scenario | None = None
+    """What this cell runs."""
     folder: Path = field(default_factory=Path)
     allowed: frozenset[str] = frozenset()
     """Anomalies that this column's weaker sentence allows in this cell."""
