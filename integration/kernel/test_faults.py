@@ -124,3 +124,25 @@ def test_a_fast_clock_gains():
     begun = clock.time()
     assert clock.wait(Wakeup(), 0.01) is False
     assert clock.time() - begun >= 9.0
+
+
+BLOCKED = """
+import ctypes, sys, threading, time
+from queuekit_integration.faults import interrupted_at_every_step
+
+begun = threading.Event()
+lock = threading.Lock()
+lock.acquire()
+thread = threading.Thread(target=lambda: (begun.set(), lock.acquire()), daemon=True)
+thread.start()
+begun.wait()
+time.sleep(0.1)
+assert ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(ValueError))
+print(len(list(interrupted_at_every_step(lambda: None, ["<string>"]))))
+"""
+
+
+def test_interruptions_are_tried_although_an_exception_waits_for_a_thread_that_blocks():
+    """CPython 3.11 stands still otherwise, deaf to signals, so another process tries it."""
+    done = subprocess.run([sys.executable, "-c", BLOCKED], capture_output=True, text=True, timeout=30, check=True)
+    assert int(done.stdout) > 1

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dis
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
 __all__ = ["interrupted_at_every_step"]
-
-PLAIN = 0.005
-"""CPython's own switch interval. The race mode's, a millionth of a second, has nothing to find on one thread, and once beside this tracing the
-interpreter (3.11.7) stood still for good, deaf to signals."""
 
 
 class Step:
@@ -68,8 +67,8 @@ def interrupted_at_every_step(call: Callable[[], object], files: Sequence[str]) 
 
 def _ends(call: Callable[[], object], step: Step) -> bool:
     """Whether the call ended before it came to that step."""
-    usual, interval = sys.gettrace(), sys.getswitchinterval()
-    sys.setswitchinterval(PLAIN)
+    usual = sys.gettrace()
+    _forget_what_waits()
     sys.settrace(step.trace)
     try:
         call()
@@ -77,5 +76,18 @@ def _ends(call: Callable[[], object], step: Step) -> bool:
         return False
     finally:
         sys.settrace(usual)
-        sys.setswitchinterval(interval)
     return True
+
+
+def _forget_what_waits() -> None:
+    """Let no exception that was sent to another thread wait for it any more, as one does that blocks for good.
+
+    CPython 3.11 looks for it before each function that is traced, and again before the same one as long as it waits: it stands still, deaf to
+    signals. One that arrives here ends the waiting of all.
+    """
+    with contextlib.suppress(KeyboardInterrupt):
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(threading.get_ident()), ctypes.py_object(KeyboardInterrupt)
+        )
+        while True:
+            pass
