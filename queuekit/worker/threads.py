@@ -20,8 +20,6 @@ _log = logging.getLogger("queuekit.worker")
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
 _raise_in.restype = ctypes.c_int
-NOTHING: ctypes.py_object[None] = ctypes.py_object()
-"""A NULL pointer: takes back an exception that was not raised yet."""
 
 
 class Slot:
@@ -57,10 +55,20 @@ class Slot:
                     self.attempt = None
                 if self._interrupted:
                     self._interrupted = False
-                    _raise_in(self.thread_id, NOTHING)
+                    self._let_it_come()
             except (JobError, verdict.Stopped):
                 continue  # the interruption came just now, too late to matter
             return
+
+    def _let_it_come(self) -> None:
+        """Let an exception arrive in place of the interruption, which may have been raised in the handler or not.
+
+        Taking it back would do, but leaves CPython 3.11 looking for it in every thread for good; and one that begins to be traced then, by a
+        debugger or for coverage, stands still.
+        """
+        _raise_in(self.thread_id, verdict.Stopped)
+        while True:
+            pass
 
     def interrupt(self, attempt: Attempt, error: type[BaseException]) -> bool:
         """Raise `error` in the handler of this attempt; False when it is not inside any more."""

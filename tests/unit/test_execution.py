@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -304,3 +306,36 @@ def test_a_job_whose_lease_ends_while_the_backend_is_asked_for_its_time_does_not
     until(lambda: worker.done)
     assert ran == []
     worker.stop(0)
+
+
+TRACED = """
+import sys, time
+from queuekit import Job, JobFailed, Queue
+
+queue = Queue("memory://")
+
+@queue.job(name="endless", timeout=0.1, retries=0)
+def endless() -> None:
+    while True:
+        time.sleep(0.01)
+
+with queue.worker(concurrency=1):
+    try:
+        endless.dispatch().result(20)
+    except JobFailed:
+        pass
+
+def traced() -> None:
+    pass
+
+sys.settrace(lambda *_: None)
+traced()
+sys.settrace(None)
+print("went on")
+"""
+
+
+def test_a_process_in_which_a_handler_timed_out_can_be_traced() -> None:
+    """By a debugger, or for coverage: CPython 3.11 stands still, deaf to signals, where an exception was taken back; so another process tries it."""
+    done = subprocess.run([sys.executable, "-c", TRACED], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "went on\n", done.stderr
