@@ -161,8 +161,8 @@ OUTCOMES = {
     "released": "released",
 }
 """Which outcome a worker settles after it told its observers this."""
-ROUND_TRIP = 0.05
-"""Seconds that a claim itself may take: its lease runs from inside of it."""
+ROUND_TRIP = 0.25
+"""Seconds that a claim itself may take: its lease runs from inside of it, and its answer may wait for a sync of the disk."""
 
 
 def lease_in_time(limits: Limits, lease: float) -> float:
