@@ -34,7 +34,8 @@ queue = Queue(
     clock=ShiftedClock(SETTINGS.get("clock", 0.0)),
 )
 recorder = Recorder(FOLDER, SETTINGS["name"])
-queue.observe(Watcher(recorder, lease=lease_in_time(queue.driver.limits, SETTINGS.get("lease", 1.0))))
+limits = queue.driver.limits
+queue.observe(Watcher(recorder, lease=lease_in_time(limits, SETTINGS.get("lease", 1.0)), fenced=limits.fenced))
 if not queue.supports("browse"):
     queue.observe(Told(FOLDER, SETTINGS["name"]))
 

@@ -471,7 +471,8 @@ class Harness:
 
     def work(self, queue: Queue, *, concurrency: int = 4, lease: float = 1.0) -> Worker:
         """Start a worker in this process, with all that it does in the history."""
-        queue.observe(Watcher(self.recorder, lease=lease_in_time(queue.driver.limits, lease)))
+        limits = queue.driver.limits
+        queue.observe(Watcher(self.recorder, lease=lease_in_time(limits, lease), fenced=limits.fenced))
         worker = queue.worker(concurrency=concurrency, lease=lease).start()
         assert worker.ready(DEADLINE), "the worker is not ready"
         return worker

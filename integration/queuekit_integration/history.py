@@ -173,9 +173,10 @@ def lease_in_time(limits: Limits, lease: float) -> float:
 class Watcher:
     """An observer that records what a worker does: `queue.observe(Watcher(recorder, lease=1.0))`."""
 
-    def __init__(self, recorder: Recorder, *, lease: float) -> None:
+    def __init__(self, recorder: Recorder, *, lease: float, fenced: bool = True) -> None:
         self._recorder = recorder
         self._lease = lease
+        self._fenced = fenced
         self._claimed: dict[tuple[str, int], float] = {}
         self._outcomes: dict[tuple[str, int], str] = {}
 
@@ -197,8 +198,8 @@ class Watcher:
                 self._recorder.lease_lost(job, token=token, attempt=event.attempt)
             case "settled" | "settle_lost":
                 outcome = self._outcomes.pop((job, token), "released")
-                # Where a lease ends with its connection, a lost settlement is one whose answer did not come: it may have counted.
-                lost: Kind = "fail" if self._lease else "info"
+                # Where a lease ends with its connection, or by its holder's clock alone, a lost settlement is one whose answer did not come: it may have counted.
+                lost: Kind = "fail" if self._lease and self._fenced else "info"
                 answer: Kind = "ok" if event.kind == "settled" else lost
                 self._recorder.settle(answer, job, token=token, outcome=outcome, attempt=event.attempt)
             case kind if kind in OUTCOMES:
