@@ -57,9 +57,17 @@ def test_a_flag_lets_go_of_its_pipe(pipe: tuple[int, int]):
 
 
 def test_a_virtual_wait_ends_by_the_descriptor_the_flag_or_the_clock(pipe: tuple[int, int]):
-    clock, flag = VirtualClock(), Wakeup()
-    threading.Timer(0.01, clock.advance, (5,)).start()
+    clock, flag, over = VirtualClock(), Wakeup(), threading.Event()
+
+    def move() -> None:
+        while not over.wait(0.01):  # again and again: the first time may be before the wait
+            clock.advance(5)
+
+    mover = threading.Thread(target=move)
+    mover.start()
     assert not clock.wait(flag, 5, beside=pipe[0])
+    over.set()
+    mover.join()
     os.write(pipe[1], b"x")
     assert clock.wait(flag, 5, beside=pipe[0])
     flag.set()
