@@ -316,6 +316,7 @@ def scenario_flt_09_lost_replies_under_load(h: Harness) -> None:
     queue.register("t", lambda payload: ran.append(payload))
     worker = h.work(queue, lease=10.0)
     load = h.load(queue, 100, lambda number: Job("t", number), pause=0.005)
+    wait_until(lambda: ran, "the first job to run")  # a queue may be held back until it is safe
     for _ in range(30):
         proxy.lose_reply(skip=2)
         time.sleep(0.03)
@@ -441,6 +442,7 @@ def scenario_flt_23_swizzle(h: Harness) -> None:
         queue.register("t", job)
         workers.append(h.work(queue, lease=1.0))
     load = h.load(queues[0], 100, lambda number: Job("t", number), pause=0.01)
+    wait_until(lambda: ran, "the first job to run")  # a queue may be held back until it is safe
     for _ in range(3):
         chosen = rng.sample(proxy.connections, k=len(proxy.connections))
         for connection in chosen:
