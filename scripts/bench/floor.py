@@ -149,22 +149,22 @@ class Replayed:
         return [[_with(word, sample.encode(), id.encode()) for word in call] for id in ids]
 
     def _recorded(self, id: str) -> list[Any]:
-        from redis.connection import AbstractConnection  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - as above
+        from queuekit_redis import link as module  # noqa: PLC0415 - only where Redis is measured
 
-        connections: Any = AbstractConnection
+        link: Any = module
         seen: list[Any] = []
-        original = connections.send_command
+        original = link.pack_command
 
-        def send_command(connection: Any, *words: Any, **options: Any) -> None:
+        def pack_command(words: Any) -> Any:
             seen.append(words)
-            original(connection, *words, **options)
+            return original(words)
 
         self._driver.store(self._driver.prepare([new_id()], 1))  # loads the script
-        connections.send_command = send_command
+        link.pack_command = pack_command
         try:
             self._driver.store(self._driver.prepare([id], 1))
         finally:
-            connections.send_command = original
+            link.pack_command = original
         return seen
 
     def store(self, calls: list[Any]) -> None:

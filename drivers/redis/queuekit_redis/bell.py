@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from queuekit.contract import Clock, Wakeup
 from queuekit_redis.keys import Keys
-from queuekit_redis.link import FAILURES, Call, Link
+from queuekit_redis.link import FAILURES, Call, Link, say
 
 __all__ = ["Bell"]
 
@@ -105,9 +105,9 @@ class Bell:
         self, connection: Any, own: str, queues: Sequence[str], flag: Wakeup, seconds: float, call: Call | None
     ) -> tuple[Any, Any]:
         bells = map(self._keys.bell, queues)
-        connection.send_command("BLPOP", own, *bells, f"{seconds + MARGIN:.3f}", check_health=False)
+        say(connection, ("BLPOP", own, *bells, f"{seconds + MARGIN:.3f}"))
         if call is not None:
-            connection.send_command(*call, check_health=False)
+            say(connection, call)
         sock = connection._sock  # noqa: SLF001 - the client has no public way to wait for an answer and something else
         heard = self._clock.wait(flag, seconds, beside=sock.fileno())
         if not heard or flag.is_set():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from queuekit.contract import Clock, DriverError
@@ -17,6 +18,8 @@ T = TypeVar("T")
 _log = logging.getLogger("queuekit.redis")
 CHUNK = 250
 """Jobs in one script: about a millisecond of the server's time, in which it answers nobody else."""
+KNOWN = 256
+"""Of so many scripts with their queues the keys are remembered."""
 HEAVY = 5
 """What a job with a key, a limit, a scope or a result costs more than a plain one, whose work is shared by the whole script."""
 
@@ -29,7 +32,7 @@ class Calls:
         self.keys = keys
         self.clock = clock
         """A clock that a test moves; None for the server's own."""
-        self._declared: dict[str, tuple[str, ...]] = {}
+        self._known = lru_cache(KNOWN)(self._keys_of)
 
     def run(self, name: str, *arguments: Any, queues: Iterable[str] = (), doing: str) -> Any:
         """Run a script whose loss or repetition the contract allows; `DriverUnavailable` when no answer comes."""
@@ -38,9 +41,10 @@ class Calls:
 
     def keys_of(self, name: str, queues: Iterable[str]) -> Sequence[str]:
         """Return the keys that a script uses, of these queues where it is about queues."""
-        declared = self._declared.get(name)
-        if declared is None:
-            declared = self._declared[name] = tuple(self.keys[key] for key in script(name).keys)
+        return self._known(name, tuple(queues))
+
+    def _keys_of(self, name: str, queues: tuple[str, ...]) -> tuple[str, ...]:
+        declared = tuple(self.keys[key] for key in script(name).keys)
         if script(name).lists:
             return (*declared, *(key for queue in queues for key in self.keys.of_queue(queue)))
         return (*declared, *map(self.keys.bell, queues))

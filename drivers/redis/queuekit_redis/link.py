@@ -6,10 +6,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
 import redis
+from hiredis import pack_command
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 from redis.sentinel import SentinelManagedConnection
 
@@ -18,7 +18,7 @@ from queuekit_redis.address import Settings, Source
 from queuekit_redis.errors import is_elsewhere, redis_errors, translated
 from queuekit_redis.scripts import script
 
-__all__ = ["Call", "Link"]
+__all__ = ["FAILURES", "Call", "Link", "say"]
 
 Connection: TypeAlias = Any
 """A connection of the client library, whose classes have no common public type."""
@@ -96,8 +96,8 @@ class Link:
                 return self._ask(call, name)  # the first server refused: nothing was applied
 
     def _ask(self, call: Call, name: str | None) -> Any:
-        with self._returned(*self._take(None)) as connection:
-            connection.send_command(*call)
+        with self._take(None) as connection:
+            say(connection, call)
             return self._answer(connection, call, name)
 
     def _answer(self, connection: Connection, call: Call, name: str | None) -> Any:
@@ -107,7 +107,7 @@ class Link:
         except NoScriptError:
             if name is None:
                 raise
-            connection.send_command(*_with_text(call, name))
+            say(connection, _with_text(call, name))
             return _read(connection)
 
     # ------------------------------------------------------------------------------------------------------- sending
@@ -146,8 +146,8 @@ class Link:
         except FAILURES as error:
             raise translated(error, server=self.server, doing=doing) from error
         try:
-            with self._returned(*taken) as connection:
-                connection.send_command(*_evaluate(name, keys, arguments), check_health=False)
+            with taken as connection:
+                say(connection, _evaluate(name, keys, arguments))
                 return [_read(connection)], [None]
         except ResponseError as refused:
             known = translated(refused, server=self.server, doing=doing)
@@ -159,15 +159,12 @@ class Link:
             return self.send(name, lambda: [(keys, arguments)], patience=None, doing=doing)
         return [None], [known]
 
-    @contextmanager
-    def _for_sending(self, patience: Patience | None, doing: str) -> Iterator[Connection]:
+    def _for_sending(self, patience: Patience | None, doing: str) -> Taken:
         """Take a connection; what fails before a byte has left is a definite failure."""
         if patience is not None:
             patience.check()
         with redis_errors(self.server, doing=doing):
-            taken = self._take(patience)
-        with self._returned(*taken) as connection:
-            yield connection
+            return self._take(patience)
 
     def _stream(
         self,
@@ -188,7 +185,7 @@ class Link:
             for keys, arguments in _chained(first, second, made):
                 call = _evaluate(name, keys, arguments)
                 sent.append(call if second is None else _with_text(call, name))
-                connection.send_command(*sent[-1], check_health=False)
+                say(connection, sent[-1])
         except FAILURES as error:
             broken = error
         answers, errors = self._answers(connection, name if second is None else None, sent, broken, doing)
@@ -239,36 +236,23 @@ class Link:
         """Return the command that runs a script which the server may not know."""
         return _with_text(_evaluate(name, keys, arguments), name)
 
-    @contextmanager
-    def _returned(self, connection: Connection, age: int, place: Place) -> Iterator[Connection]:
-        """Give a connection back after its use; only one on which no answer can be on its way is kept."""
-        whole = False
-        try:
-            yield connection
-            whole = True
-        except ResponseError:
-            whole = True
-            raise
-        finally:
-            if not whole:
-                connection.disconnect()
-            self._give_back(connection, age, place)
-
-    def _take(self, patience: Patience | None) -> tuple[Connection, int, Place]:
+    def _take(self, patience: Patience | None) -> Taken:
+        """Take a connection to use; raises where there is none."""
         place = self._place(patience)
         try:
             with self._lock:
                 found = self._idle.pop() if self._idle else None
             if found is None:
-                connection, age = self._source.connection(), self._age
+                connection, age, alive = self._source.connection(), self._age, False
             else:
                 connection, idle_since, age = found
-                self._revive(connection, idle_since)
-            _connect(connection, patience)
+                alive = self._is_alive(connection, idle_since)
+            if not alive:
+                _connect(connection, patience)
         except BaseException:
             self._places.leave(place)
             raise
-        return connection, age, place
+        return Taken(self, connection, age, place)
 
     def _place(self, patience: Patience | None) -> Place:
         """Take the right to use a connection; waits while all are in use."""
@@ -285,25 +269,29 @@ class Link:
         )
         raise PoolTimeout(message)
 
-    def _revive(self, connection: Connection, idle_since: float) -> None:
-        """Close an idle connection that is of no use any more; it is connected again before its use."""
+    def _is_alive(self, connection: Connection, idle_since: float) -> bool:
+        """Whether an idle connection is of use still; one that is not is closed."""
         try:
-            if connection.can_read(0):
-                connection.disconnect()  # closed by the other side, or an answer that nobody waits for
-            elif time.monotonic() - idle_since > self._settings.health_interval:
-                connection.send_command("PING", check_health=False)
+            if connection.can_read(0):  # closed by the other side, or an answer that nobody waits for
+                connection.disconnect()
+                return False
+            if time.monotonic() - idle_since > self._settings.health_interval:
+                say(connection, ("PING",))
                 connection.read_response()
         except FAILURES:
             connection.disconnect()
+            return False
+        return True
 
-    def _give_back(self, connection: Connection, age: int, place: Place) -> None:
+    def give_back(self, taken: Taken, *, whole: bool) -> None:
+        """Keep a connection on which no answer can be on its way, and close every other."""
         with self._lock:
-            keep = not self._closed and age == self._age and os.getpid() == self._pid
+            keep = whole and not self._closed and taken.age == self._age and os.getpid() == self._pid
             if keep:
-                self._idle.append((connection, time.monotonic(), age))
-        self._places.leave(place)
+                self._idle.append((taken.connection, time.monotonic(), taken.age))
+        self._places.leave(taken.place)
         if not keep:
-            connection.disconnect()
+            taken.connection.disconnect()
 
     def _go_elsewhere(self) -> None:
         """Drop every connection: the keys are on another server now."""
@@ -313,6 +301,29 @@ class Link:
         for connection, _, _ in idle:
             connection.disconnect()
         self._source.refresh()
+
+
+class Taken:
+    """A connection in use: `with` gives it back, as one to be kept unless something else than a refusal of the server's ended its use."""
+
+    __slots__ = ("_link", "age", "connection", "place")
+
+    def __init__(self, link: Link, connection: Connection, age: int, place: Place) -> None:
+        self._link = link
+        self.connection = connection
+        self.age = age
+        self.place = place
+
+    def __enter__(self) -> Connection:
+        return self.connection
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._link.give_back(self, whole=kind is None or issubclass(kind, ResponseError))
+
+
+def say(connection: Connection, call: Call) -> None:
+    """Send a command. hiredis packs it: what the client does to each word before that takes as long again."""
+    connection.send_packed_command((pack_command(call),), check_health=False)
 
 
 def _evaluate(name: str, keys: Sequence[str], arguments: tuple[Any, ...]) -> Call:

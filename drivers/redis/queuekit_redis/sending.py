@@ -24,10 +24,21 @@ class Sender:
 
     def send(self, messages: Sequence[Message], patience: Patience | None) -> None:
         """Store messages; each script stores up to 250, all of them or none."""
-        if all(map(_is_plain_now, messages)):
+        if len(messages) == 1 and _is_plain_now(messages[0]):
+            self._send_one(messages[0], patience)
+        elif all(map(_is_plain_now, messages)):
             self._send("send_plain", _slices(messages), _runs, (), patience)
         else:
             self._send("send", _chunks(messages), _items, (), patience)
+
+    def _send_one(self, message: Message, patience: Patience | None) -> None:
+        calls = self._calls
+        calls.link.check()
+        keys = calls.keys_of("send_one", (message.queue,))
+        arguments = (calls.now(), message.queue, _rank(message), message.id, codec.plain_record(message))
+        _, [error] = calls.link.send_once("send_one", keys, *arguments, patience=patience, doing="sending")
+        if error is not None:
+            raise error
 
     def send_unique(self, messages: Sequence[Message], patience: Patience | None) -> list[Receipt]:
         """Store messages, one unfinished job a scope."""
@@ -52,24 +63,16 @@ class Sender:
         if not chunks:
             return []
         now = self._calls.now()
-        queues = [{message.queue for message in chunk} for chunk in chunks]
+
+        def call(chunk: Sequence[Message]) -> tuple[Sequence[str], tuple[Any, ...]]:
+            keys = self._calls.keys_of(name, {message.queue for message in chunk})
+            return keys, (now, pack(packed(chunk)), *more)
+
         if len(chunks) == 1:
-            arguments = (now, pack(packed(chunks[0])), *more)
-            keys = self._calls.keys_of(name, queues[0])
+            keys, arguments = call(chunks[0])
             answers, errors = self._calls.link.send_once(name, keys, *arguments, patience=patience, doing="sending")
-            return self._sent(chunks, answers, errors)
-
-        def calls() -> Iterator[tuple[Sequence[str], tuple[Any, ...]]]:
-            for chunk, mine in zip(chunks, queues, strict=True):
-                yield self._calls.keys_of(name, mine), (now, pack(packed(chunk)), *more)
-
-        answers, errors = self._calls.link.send(name, calls, patience=patience, doing="sending")
-        return self._sent(chunks, answers, errors)
-
-    def _sent(
-        self, chunks: Sequence[Sequence[Message]], answers: list[Any], errors: Sequence[DriverError | None]
-    ) -> list[Any]:
-        """Raise what is known of a batch that failed, or wake whoever waits for it."""
+        else:
+            answers, errors = self._calls.link.send(name, lambda: map(call, chunks), patience=patience, doing="sending")
         _judge(chunks, errors)
         self._calls.ring([queue for answer in answers if answer for queue in answer[1]])
         return answers
@@ -113,12 +116,16 @@ def _runs(messages: Sequence[Message]) -> list[list[Any]]:
     for message in messages:
         if message.priority != priority or message.queue != queue:
             queue, priority, ids, records = message.queue, message.priority, [], []
-            runs.append([queue, str(9 - priority), ids, records])
+            runs.append([queue, _rank(message), ids, records])
         if message.id not in known:
             known.add(message.id)
             ids.append(message.id)
             records.append(codec.plain_record(message))
     return runs
+
+
+def _rank(message: Message) -> str:
+    return str(9 - message.priority)
 
 
 def _items(messages: Sequence[Message]) -> list[Any]:

@@ -402,19 +402,19 @@ def test_a_batch_keeps_its_order_while_the_server_forgets_and_learns_its_script(
     driver.send([message() for _ in range(300)])
     driver.purge("default")
     texts = [str(number) for number in range(1000)]
-    connection, age, place = driver._link._take(None)
-    sent, real = [], connection.send_command
+    sent = []
+    with driver._link._take(None) as connection:
+        real = connection.send_packed_command
 
-    def send_command(*call, **options):
-        if len(sent) == 2:
-            native.script_load(script("send_plain").text)
-        sent.append(call[0])
-        real(*call, **options)
-        native.ping()  # what was sent has been run by now
-        time.sleep(0.02)
+        def send_packed_command(packed, **options):
+            if len(sent) == 2:
+                native.script_load(script("send_plain").text)
+            sent.append(packed)
+            real(packed, **options)
+            native.ping()  # what was sent has been run by now
+            time.sleep(0.02)
 
-    connection.send_command = send_command
-    driver._link._give_back(connection, age, place)
+        connection.send_packed_command = send_packed_command
     native.script_flush()
     driver.send([message(body=text) for text in texts])
     assert len(sent) >= 4
@@ -456,9 +456,8 @@ def test_a_clients_own_time_limit_holds_again_after_a_dispatch_with_a_timeout(se
     client = redis.Redis(port=server.port, socket_timeout=7.5)
     driver = RedisDriver(client=client, namespace="limit")
     driver.send([message()], patience=Patience(1.0, clock=SystemClock()))
-    connection, age, place = driver._link._take(None)
-    assert connection._sock.gettimeout() == 7.5
-    driver._link._give_back(connection, age, place)
+    with driver._link._take(None) as connection:
+        assert connection._sock.gettimeout() == 7.5
     driver.close()
     client.close()
 

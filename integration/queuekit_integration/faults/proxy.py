@@ -124,8 +124,10 @@ class Pump:
     async def _send(self, data: bytes) -> None:
         state = self._proxy.state
         size = state.slice if state.rate is None else max(1, min(state.slice, int(state.rate / 20)))
-        if len(data) > size:
-            self._proxy.fired["slice" if state.rate is None else "throttle"] += 1
+        if state.rate is not None:  # every byte takes its time
+            self._proxy.fired["throttle"] += 1
+        elif len(data) > size:
+            self._proxy.fired["slice"] += 1
         for start in range(0, len(data), size):
             piece = data[start : start + size]
             self._proxy.passed[self._direction] += len(piece)
