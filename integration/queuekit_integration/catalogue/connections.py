@@ -98,15 +98,17 @@ def scenario_flt_07_bandwidth(h: Harness) -> None:
     ran: list[int] = []
     queue.register("t", lambda payload: ran.append(payload["n"]))
     worker = h.work(queue, lease=2.0)
+    h.load(queue, 1, lambda _: Job("t", {"n": 8})).wait()
+    wait_until(lambda: ran == [8], "the server to get to know both sides")
     proxy.throttle(64_000 / 8)
     h.load(queue, 8, lambda number: Job("t", {"n": number, "ballast": "x" * 500}), pause=0.01).wait()
-    wait_until(lambda: len(ran) == 8, "8 jobs over 64 kbit/s", seconds=30)
+    wait_until(lambda: len(ran) == 9, "8 jobs over 64 kbit/s", seconds=30)
     assert proxy.fired["throttle"]
     h.fired("bandwidth")
     proxy.heal()
     worker.stop(10)
-    assert sorted(ran) == list(range(8)), "a narrow network cost a lease"
-    h.finish(Plan(dispatches=8, faults=("bandwidth",)))
+    assert sorted(ran) == list(range(9)), "a narrow network cost a lease"
+    h.finish(Plan(dispatches=9, faults=("bandwidth",)))
 
 
 @scenario("FLT-08", needs=("server", "count"), faults=("proxy",), timing=True)
@@ -173,7 +175,9 @@ class Struck:
 def _acquaint(h: Harness) -> None:
     """Go through every verb once, so that the server has seen each: what is hit is the verb, not its introduction."""
     driver = h.driver(virtual=False)
+    driver.send([h.message(queue="first")])
     driver.send([h.message(queue="first"), h.message(queue="first")])
+    driver.settle([Done(h.claim_one(driver, lease=30.0, queue="first"))])
     done, again = driver.claim(["first"], limit=2, lease=30.0)
     driver.extend([done, again], lease=30.0)
     driver.settle([Done(done), Again(again)])

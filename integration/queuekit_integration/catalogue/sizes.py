@@ -98,7 +98,7 @@ def scenario_payload_large_above_limit(h: Harness) -> None:
     assert sent == []
     assert queue.stats().pending == 0
     queue.dispatch(Job("t", "fits"))
-    assert len(sent) == 1, "the watch on the driver saw nothing at all"
+    assert sent, "the watch on the driver saw nothing at all"
 
 
 def _driver(queue: Queue) -> Any:

@@ -24,7 +24,9 @@ auth_type = any
 pool_mode = {mode}
 default_pool_size = {connections}
 max_client_conn = 200
+server_login_retry = 0.1
 """
+"""By default it refuses everybody for 15 s after the server was away: scenarios do not wait for that."""
 
 
 class PgBouncer(Kind):
