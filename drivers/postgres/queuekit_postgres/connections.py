@@ -30,6 +30,8 @@ class Connection(psycopg.Connection[Any]):
     """A connection that gives up on an answer at `end`, in monotonic seconds, and is then of no more use."""
 
     end: float | None = None
+    poll: select.poll | None = None
+    """What looks whether the server has said something."""
     told: tuple[float, float] = (0.0, -inf)
     """What the server's clock said in an answer, and when that answer came, in monotonic seconds."""
 
@@ -97,19 +99,16 @@ class Connections:
         self._start_over()
         return True
 
-    @contextmanager
-    def lend(self, patience: Patience | None = None) -> Iterator[Connection]:
-        """Lend a connection in autocommit mode; it must be out of any transaction when it comes back."""
+    def lend(self, patience: Patience | None = None) -> Lent:
+        """Lend a connection in autocommit mode, for a `with`; it must be out of any transaction when that ends."""
         place = self._take_place(patience)
         try:
             connection = self._take(patience)
             connection.end = time.monotonic() + self._limit(patience)
-            try:
-                yield connection
-            finally:
-                self._put(connection)
-        finally:
+        except BaseException:
             self._places.leave(place)
+            raise
+        return Lent(self, connection, place)
 
     def _limit(self, patience: Patience | None) -> float:
         remaining = None if patience is None else patience.remaining()
@@ -155,6 +154,13 @@ class Connections:
             hidden = self._secret is not None and self._secret in str(error)
             raise refused(error, self._where, secret=self._secret) from (None if hidden else error)
 
+    def put(self, connection: Connection, place: Place) -> None:
+        """Take a connection back, to lend it again or to close it."""
+        try:
+            self._put(connection)
+        finally:
+            self._places.leave(place)
+
     def _put(self, connection: Connection) -> None:
         connection.end = None
         if self._closed or connection.pgconn.transaction_status != TransactionStatus.IDLE:
@@ -174,6 +180,23 @@ class Connections:
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed
+
+
+class Lent:
+    """A connection that is in use until the end of a `with`."""
+
+    __slots__ = ("_connection", "_connections", "_place")
+
+    def __init__(self, connections: Connections, connection: Connection, place: Place) -> None:
+        self._connections = connections
+        self._connection = connection
+        self._place = place
+
+    def __enter__(self) -> Connection:
+        return self._connection
+
+    def __exit__(self, *_: object) -> None:
+        self._connections.put(self._connection, self._place)
 
 
 @contextmanager
@@ -208,9 +231,10 @@ def _is_alive(connection: Connection) -> bool:
     """Whether the server has not hung up meanwhile: then the socket has something to read, or has come to its end."""
     if connection.closed:
         return False
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    if not poll.poll(0):
+    if connection.poll is None:
+        connection.poll = select.poll()
+        connection.poll.register(connection.fileno(), select.POLLIN)
+    if not connection.poll.poll(0):
         return True
     try:
         connection.pgconn.consume_input()
