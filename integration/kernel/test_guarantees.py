@@ -33,8 +33,9 @@ def all_of(driver: str, outcome: str = "holds") -> list[Result]:
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    def call(verb: str, *results: Path, complete: bool = False) -> int:
-        words = [*(["--complete"] if complete else []), "--results", *(str(path) for path in results)]
+    def call(verb: str, *results: Path, complete: bool = False, keep: bool = False) -> int:
+        flags = [*(["--complete"] if complete else []), *(["--keep"] if keep else [])]
+        words = [*flags, "--results", *(str(path) for path in results)]
         monkeypatch.setattr(sys, "argv", ["guarantees", verb, "--docs", str(tmp_path), *words])
         return program.main()
 
@@ -90,6 +91,14 @@ def test_a_page_says_nothing_that_its_results_do_not_say(tmp_path, run):
     assert run("generate", write(tmp_path / "both", *all_of("memory"), *all_of("redis"))) == 0
     assert run("generate", write(tmp_path / "only", *all_of("memory"))) == 0
     assert "redis" not in (tmp_path / "guarantees.json").read_text("utf-8").partition("others")[0]
+
+
+def test_a_page_keeps_what_did_not_run_where_it_is_told_to(tmp_path, run, capsys):
+    both = write(tmp_path / "both", *all_of("memory"), *all_of("redis"))
+    assert run("generate", both) == 0
+    assert run("generate", write(tmp_path / "only", *all_of("memory")), keep=True) == 0
+    assert "column redis: it has no result in this run" in capsys.readouterr().out
+    assert run("check", both, complete=True) == 0
 
 
 def test_a_scenario_without_a_result_in_a_column_that_ran_is_shown_as_such(tmp_path, run):

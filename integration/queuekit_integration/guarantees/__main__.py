@@ -1,7 +1,7 @@
-"""`python -m queuekit_integration.guarantees generate|check --results FILE… --docs docs`.
+"""`python -m queuekit_integration.guarantees generate|check --results FILE… --docs docs [--keep|--complete]`.
 
-`generate` writes what these results say, and nothing else: a column without any is not on the page. `check` compares the committed page with them: what they
-have nothing of stays as committed, and that is said; with `--complete` it fails for it.
+`generate` writes what these results say, and nothing else: a column without any is not on the page, unless `--keep` lets those stay as they were committed.
+`check` compares the committed page with the results: what they have nothing of stays as committed, and that is said; with `--complete` it fails for it.
 """
 
 from __future__ import annotations
@@ -29,18 +29,21 @@ def main() -> int:
     parser.add_argument("--results", type=Path, required=True, nargs="+")
     parser.add_argument("--docs", type=Path, required=True)
     parser.add_argument("--complete", action="store_true")
+    parser.add_argument("--keep", action="store_true")
     wanted = parser.parse_args()
     found = verdicts(read_results(*wanted.results))
-    if wanted.verb == "generate":
-        for name, text in pages(found).items():
-            (wanted.docs / name).write_text(text, "utf-8")
-        return 0
     committed = committed_verdicts(wanted.docs / "guarantees.json")
     kept = {cell: said for cell, said in committed.items() if cell not in found}
+    if wanted.verb == "generate" and not wanted.keep:
+        kept = {}
     for column in columns_of(kept):
         count = sum(cell[1] == column for cell in kept)
         what = f"{count} scenarios have" if column in columns_of(found) else "it has"
         say(f"column {column}: {what} no result in this run, and stay as committed")
+    if wanted.verb == "generate":
+        for name, text in pages(found | kept).items():
+            (wanted.docs / name).write_text(text, "utf-8")
+        return 0
     different = [differs(wanted.docs / name, text) for name, text in pages(found | kept).items()]
     return max(bool(kept and wanted.complete), *different)
 
