@@ -11,6 +11,8 @@ from queuekit.errors import ConfigurationError
 
 __all__ = ["Url"]
 
+ENCODE = "percent-encode / ? # @ : in the user's name and password, and @ in the path"
+
 
 @dataclass(frozen=True, slots=True)
 class Url:
@@ -25,7 +27,8 @@ class Url:
     """What stands behind `scheme://host` up to the query, percent-decoded, with its leading slash."""
     others: tuple[tuple[str, int | None], ...] = ()
     """Further hosts and their ports, in the order given: more nodes of the same backend."""
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What stands behind the question mark; some are passwords, so neither `repr` nor `str` shows any."""
 
     @classmethod
     def parse(cls, text: str) -> Url:
@@ -42,14 +45,17 @@ class Url:
             raise ConfigurationError(message)
         try:
             parts = urlsplit(text)
-            pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+            pairs = _options(parts.query)
             (host, port), *others = _hosts(parts.netloc.rpartition("@")[2])
         except ValueError as error:
             # The parser quotes what it took for a port, which is part of a password that has a slash in it.
             quoted = "@" in text and "out of range" not in str(error)
-            why = "percent-encode / ? # @ : in the user's name and password" if quoted else str(error)
-            message = f"the queue address {_shown(text)!r} cannot be read: {why}"
-            raise ConfigurationError(message) from None
+            raise _unreadable(text, ENCODE if quoted else str(error)) from None
+        if parts.netloc and "@" in parts.path:
+            # A password that has a slash in it, behind digits that pass for a port.
+            raise _unreadable(text, ENCODE)
+        if parts.fragment:
+            raise _unreadable(text, "percent-encode the # in it (%23)")
         return cls(
             scheme=scheme.lower(),
             host=host,
@@ -94,11 +100,27 @@ def _hosts(text: str) -> list[tuple[str, int | None]]:
     return [(part.hostname or "", part.port) for part in parts]
 
 
+def _options(query: str) -> list[tuple[str, str]]:
+    """Take `name=value&name=value` apart; raises `ValueError`, whose text quotes nothing: a value may be a password."""
+    try:
+        return parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError:
+        message = "write its options as name=value&name=value, and percent-encode & = # % in the values"
+        raise ValueError(message) from None
+
+
+def _unreadable(text: str, why: str) -> ConfigurationError:
+    return ConfigurationError(f"the queue address {_shown(text)!r} cannot be read: {why}")
+
+
 def _shown(text: str) -> str:
-    """Return `text` with whatever may be a password hidden."""
-    head, at, tail = text.rpartition("@")
-    if not at:
-        return text
-    scheme, separator, credentials = head.partition("://")
-    user = credentials.partition(":")[0] if separator else ""
-    return f"{scheme if separator else ''}{separator}{user}:***@{tail}"
+    """Return `text` without what may be a password: what stands before its last `@`, and its options."""
+    front, mark, options = text.partition("?")
+    scheme, separator, rest = front.partition("://") if "://" in front else ("", "", front)
+    credentials, at, place = rest.rpartition("@")
+    if "@" in options:
+        # It is an option's, or belongs to a password that has a question mark in it: then `rest` ends within the password.
+        credentials, at, place = rest, "", ""
+    user, colon, _ = credentials.partition(":")
+    hidden = ":***" if at or colon else ""
+    return f"{scheme}{separator}{user}{hidden}{at}{place}{'?…' if mark else ''}"

@@ -60,11 +60,23 @@ def from_url(url: Url) -> tuple[str, dict[str, Any]]:
 
 def parts_of(conninfo: str) -> Mapping[str, Any]:
     """Take a connection string (or postgresql:// URI, as libpq reads it) apart."""
+    if conninfo.startswith(("postgresql://", "postgres://")):
+        _refuse_own(Url.parse(conninfo))
     try:
         return conninfo_to_dict(conninfo)
     except psycopg.ProgrammingError:
         message = "conninfo is not a connection string: write postgresql://user@host/database or host=… dbname=…"
         raise ConfigurationError(message) from None
+
+
+def _refuse_own(url: Url) -> None:
+    """Raise for options of an address that are arguments here; libpq would take them for its own."""
+    if own := [name for name in url.options if name in OWN]:
+        message = (
+            f"{url}: {', '.join(own)} is no option of libpq's: give PostgresDriver the argument {own[0]}=…, "
+            "or the whole address to Queue"
+        )
+        raise ConfigurationError(message)
 
 
 def with_defaults(parts: Mapping[str, Any], *, timeout: float, session: bool) -> str:
