@@ -60,6 +60,7 @@ from queuekit.errors import (
     QueueClosed,
     UnsupportedError,
 )
+from queuekit.namespace import NAMESPACE, Namespace
 from queuekit.places import Place, Places
 from queuekit.url import Url
 
@@ -96,6 +97,8 @@ __all__ = [
     "Limits",
     "Message",
     "Migrate",
+    "Named",
+    "Namespace",
     "Native",
     "Outcome",
     "Page",
@@ -132,7 +135,9 @@ __all__ = [
     "VirtualClock",
     "Wakeup",
     "WorkerInfo",
+    "enter",
     "mapped",
+    "namespace_of",
 ]
 
 State: TypeAlias = Literal["pending", "scheduled", "running", "completed", "failed", "cancelled"]
@@ -498,6 +503,42 @@ class Driver(Protocol):
         A lease that has run out is not revived, even if nobody took the job yet.
         """
         ...
+
+
+@runtime_checkable
+class Named(Protocol):
+    """No feature: a driver that can be built without a namespace, and work in that of the queue which it is given to.
+
+    `Namespace` keeps the name, and refuses a second one.
+    """
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that it works in."""
+        ...
+
+    def work_in(self, namespace: str) -> None:
+        """Work in this namespace; asked of a driver object once, before `open`, and of none that an address named.
+
+        Raises `ConfigurationError` when it was built in another one, or opened in another one.
+        """
+        ...
+
+
+def namespace_of(*drivers: object) -> str:
+    """Return the namespace of the first of these that has one, else the default."""
+    return next((driver.namespace for driver in drivers if isinstance(driver, Named)), NAMESPACE)
+
+
+def enter(driver: Driver, namespace: str) -> None:
+    """Let a driver object work in a namespace; raises `ConfigurationError` when it cannot, or works in another one already."""
+    if not isinstance(driver, Named):
+        message = (
+            f"namespace={namespace!r} is refused: the {driver.limits.name} driver cannot be told in which namespace to work; "
+            "build it in that one, and leave the queue's out"
+        )
+        raise ConfigurationError(message)
+    driver.work_in(namespace)
 
 
 # ----------------------------------------------------------------------------------------- features: have the methods

@@ -12,7 +12,18 @@ from queuekit.backendtime import BackendTime
 from queuekit.clock import Clock, SystemClock
 from queuekit.codec import Codec
 from queuekit.context import JobContext
-from queuekit.contract import Driver, Finding, Query, QueueCounts, Receipt, State, WorkerInfo
+from queuekit.contract import (
+    Driver,
+    Finding,
+    Named,
+    Query,
+    QueueCounts,
+    Receipt,
+    State,
+    WorkerInfo,
+    enter,
+    namespace_of,
+)
 from queuekit.dispatcher import Dispatcher, refuse_unsupported, unsupported
 from queuekit.drivers import connect, features_of, known_features
 from queuekit.durations import Duration, checked_name, refuse, seconds, whole
@@ -65,6 +76,9 @@ class Queue:
 
     `backend` is a URL (`memory://`, `sqlite:///jobs.db`, `redis://…`) or a driver object. Nothing is connected before
     the first use. Everything here may be called from any thread.
+
+    Queues in different namespaces of one backend know nothing of one another. Without `namespace` it is that of the driver
+    object, else `queuekit`; a driver object that was built or opened in another one is refused.
     """
 
     def __init__(
@@ -73,7 +87,7 @@ class Queue:
         *,
         store: str | Driver | None = None,
         default_queue: str = "default",
-        namespace: str = "queuekit",
+        namespace: str | None = None,
         middleware: Sequence[Middleware] = (),
         observers: Sequence[Observer] = (),
         requires: Sequence[str] = (),
@@ -82,12 +96,13 @@ class Queue:
         redact: Callable[[str, Any], Any] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.namespace = checked_name("namespace", namespace)
+        self.namespace = namespace_of(backend, store) if namespace is None else checked_name("namespace", namespace)
         self.default_queue = checked_name("default_queue", default_queue)
         self.clock: Clock = clock or SystemClock()
-        self.driver = self._connected("backend", backend, clock)
+        self.driver = self._connected("backend", backend, clock, named=namespace is not None)
         if store is not None:
-            self.driver = _paired(self.driver, self._connected("store", store, clock), self.clock)
+            engine = self._connected("store", store, clock, named=namespace is not None)
+            self.driver = _paired(self.driver, engine, self.clock)
         self.features = features_of(self.driver)
         self.middleware = tuple(_checked_callables("middleware", middleware))
         self.events = Events(tuple(_checked_callables("observers", observers)), now=self.clock.time)
@@ -106,12 +121,15 @@ class Queue:
         self._codec = codec
         self._dispatcher = self._make_dispatcher()
 
-    def _connected(self, option: str, given: str | Driver, clock: Clock | None) -> Driver:
-        driver = connect(given, namespace=self.namespace, clock=clock) if isinstance(given, str) else given
-        if not isinstance(driver, Driver):
-            message = f"{option}={given!r} ({type(given).__name__}) is refused: give a URL or a driver"
-            raise ConfigurationError(message)
-        return driver
+    def _connected(self, option: str, given: str | Driver, clock: Clock | None, *, named: bool) -> Driver:
+        """Return the driver, working in this queue's namespace; `named`: somebody asked for it by name."""
+        if isinstance(given, str):
+            return connect(given, namespace=self.namespace, clock=clock)
+        if not isinstance(given, Driver):
+            raise refuse(option, given, "give a URL or a driver")
+        if named or isinstance(given, Named):
+            enter(given, self.namespace)
+        return given
 
     def _make_dispatcher(self) -> Dispatcher:
         return Dispatcher(

@@ -369,7 +369,7 @@ class Harness:
     def queue(self, *, virtual: bool = False, through: Proxy | None = None, **options: Any) -> Queue:
         """Return a queue on real time (for workers), or on virtual time (for `run_due`); `through` a proxy if wanted."""
         driver = self.build(virtual=virtual, through=through)
-        queue = Queue(driver, clock=self.clock if virtual else None, namespace=self.namespace, **options)
+        queue = Queue(driver, clock=self.clock if virtual else None, **options)
         self._queues.append(queue)
         if not queue.supports("browse"):
             self._told = self._told or Told(self.folder, "scenario")

@@ -25,6 +25,7 @@ from queuekit.contract import (
     Extension,
     Failure,
     Message,
+    Namespace,
     Outcome,
     Page,
     Progress,
@@ -52,6 +53,7 @@ class Broker:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+        self.namespace = Namespace()
         self._lock = threading.RLock()
         self._jobs: dict[str, Job] = {}
         self._lines: dict[str, Line] = {}

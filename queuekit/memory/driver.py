@@ -49,16 +49,25 @@ _shared_lock = threading.Lock()
 class MemoryDriver:
     """Jobs in this process's memory: fast, complete, and gone when the process ends.
 
-    `broker` lets several drivers (and so several queues) share one state; `memory://name` does the same by name
-    within a process. A plain `memory://` is private. Other processes cannot take part, and using a driver after a fork
+    `broker` lets several drivers (and so several queues) share one state, which is one namespace; `memory://name` does
+    the same by name within a process. A plain `memory://` is private. Other processes cannot take part, and using a driver after a fork
     raises `ConfigurationError`.
     """
 
     limits: Limits
 
-    def __init__(self, *, broker: Broker | None = None, clock: Clock | None = None, limits: Limits = LIMITS) -> None:
+    def __init__(
+        self,
+        *,
+        broker: Broker | None = None,
+        namespace: str | None = None,
+        clock: Clock | None = None,
+        limits: Limits = LIMITS,
+    ) -> None:
         self.limits = limits
         self.broker = broker if broker is not None else Broker(clock or SystemClock())
+        if namespace is not None:
+            self.work_in(namespace)
         self._pid = os.getpid()
         self._closed = False
 
@@ -66,7 +75,16 @@ class MemoryDriver:
     def from_url(cls, url: Url, *, namespace: str, clock: Clock | None = None) -> MemoryDriver:
         """Build the driver for `memory://` (private) or `memory://name` (shared within the process)."""
         url.refuse_unknown(set())
-        return cls(broker=named_broker(url, namespace, clock), clock=clock)
+        return cls(broker=named_broker(url, namespace, clock), namespace=namespace, clock=clock)
+
+    @property
+    def namespace(self) -> str:
+        """The broker's namespace."""
+        return self.broker.namespace.name
+
+    def work_in(self, namespace: str) -> None:
+        """Name the broker's namespace; see the contract."""
+        self.broker.namespace.take(namespace, driver=self.limits.name)
 
     # --------------------------------------------------------------------------------------------------- life
 

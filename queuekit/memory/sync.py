@@ -17,4 +17,6 @@ class SyncDriver:
     def from_url(cls, url: Url, *, namespace: str, clock: Clock | None = None) -> MemoryDriver:
         """Build the driver for `sync://`."""
         url.refuse_unknown(set())
-        return MemoryDriver(broker=named_broker(url, namespace, clock), clock=clock, limits=SYNC_LIMITS)
+        return MemoryDriver(
+            broker=named_broker(url, namespace, clock), namespace=namespace, clock=clock, limits=SYNC_LIMITS
+        )

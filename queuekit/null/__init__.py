@@ -10,6 +10,7 @@ from queuekit.contract import (
     Extension,
     Limits,
     Message,
+    Namespace,
     Outcome,
     Patience,
     QueueClosed,
@@ -29,16 +30,25 @@ class NullDriver:
 
     limits = LIMITS
 
-    def __init__(self, *, clock: Clock | None = None) -> None:
+    def __init__(self, *, namespace: str | None = None, clock: Clock | None = None) -> None:
+        self._namespace = Namespace(namespace)
         self._clock = clock or SystemClock()
         self._closed = False
 
     @classmethod
     def from_url(cls, url: Url, *, namespace: str, clock: Clock | None = None) -> NullDriver:
         """Build the driver for `null://`."""
-        del namespace
         url.refuse_unknown(set())
-        return cls(clock=clock)
+        return cls(namespace=namespace, clock=clock)
+
+    @property
+    def namespace(self) -> str:
+        """The name under which nothing is kept."""
+        return self._namespace.name
+
+    def work_in(self, namespace: str) -> None:
+        """Drop what is sent to this namespace; see the contract."""
+        self._namespace.take(namespace, driver=self.limits.name)
 
     def open(self) -> None:
         """Do nothing."""

@@ -54,6 +54,8 @@ from queuekit.contract import (
     UniqueSend,
     Wakeup,
     WorkerInfo,
+    enter,
+    namespace_of,
 )
 from queuekit.pairing.acknowledging import Acknowledging
 from queuekit.pairing.reach import Reach
@@ -87,6 +89,16 @@ class Paired:
         self._acknowledging = Acknowledging(transport)
         self._within = within
         self.limits = merged(transport.limits, store.limits, interval)
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that both halves work in."""
+        return namespace_of(self._transport, self._store)
+
+    def work_in(self, namespace: str) -> None:
+        """Let both halves work there; see the contract."""
+        for half in (self._transport, self._store):
+            enter(half, namespace)
 
     # ------------------------------------------------------------------------------------------------------- life
 

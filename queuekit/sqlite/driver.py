@@ -19,6 +19,7 @@ from queuekit.contract import (
     LeaseLost,
     Limits,
     Message,
+    Namespace,
     Outcome,
     Page,
     Patience,
@@ -64,14 +65,14 @@ class SqliteDriver:
         self,
         path: str | Path,
         *,
-        namespace: str = "queuekit",
+        namespace: str | None = None,
         clock: Clock | None = None,
         synchronous: str = "NORMAL",
         busy_timeout: float = 5.0,
         poll_interval: float = 0.02,
     ) -> None:
         self.path = str(path)
-        self.namespace = namespace
+        self._namespace = Namespace(namespace)
         if str(synchronous).upper() not in SYNCHRONOUS:
             message = f"synchronous={synchronous!r} is refused: give one of {', '.join(SYNCHRONOUS)}"
             raise ConfigurationError(message)
@@ -79,13 +80,8 @@ class SqliteDriver:
         self._poll = _positive("poll_interval", poll_interval)
         self._clock: Clock = clock or SystemClock()
         self.limits = Limits(name="sqlite", batch=BATCH, body_bytes=BODY_BYTES, resolution=self._poll + 0.02)
-        self._sql = Statements(namespace)
-        self._jobs = f'"{namespace}.jobs"'
         self._writer = Writer(self.path, synchronous=str(synchronous).upper(), busy_timeout=self._busy)
-        self._sending = Sending(self._sql, namespace)
-        self._lending = Lending(self._sql, namespace)
-        self._settling = Settling(self._sql, namespace, self._sending)
-        self._finishing = Finishing(self._sql, namespace)
+        self._write_statements()
         self._waiters: set[Wakeup] = set()
         self._waiters_lock = threading.Lock()
         self._opened = False
@@ -107,6 +103,26 @@ class SqliteDriver:
                 options[name] = _number(name, options[name])
         return cls(path, namespace=namespace, clock=clock, **options)
 
+    def _write_statements(self) -> None:
+        """Write the namespace's name into what runs on its tables."""
+        namespace = self.namespace
+        self._sql = Statements(namespace)
+        self._jobs = f'"{namespace}.jobs"'
+        self._sending = Sending(self._sql, namespace)
+        self._lending = Lending(self._sql, namespace)
+        self._settling = Settling(self._sql, namespace, self._sending)
+        self._finishing = Finishing(self._sql, namespace)
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that it works in."""
+        return self._namespace.name
+
+    def work_in(self, namespace: str) -> None:
+        """Use this namespace's tables; see the contract."""
+        if self._namespace.take(namespace, driver=self.limits.name):
+            self._write_statements()
+
     # --------------------------------------------------------------------------------------------------------- life
 
     def open(self) -> None:
@@ -114,6 +130,7 @@ class SqliteDriver:
         if self._opened:
             self._writer.native()
             return
+        self._namespace.fix()
         schema.check_version()
         schema.check_file(self.path)
         try:

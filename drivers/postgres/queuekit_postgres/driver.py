@@ -19,6 +19,7 @@ from queuekit.contract import (
     LeaseLost,
     Limits,
     Message,
+    Namespace,
     Outcome,
     Page,
     Patience,
@@ -74,7 +75,7 @@ class PostgresDriver:
         self,
         conninfo: str = "",
         *,
-        namespace: str = "queuekit",
+        namespace: str | None = None,
         clock: Clock | None = None,
         schema: str = "queuekit",
         migrate: bool = False,
@@ -84,7 +85,7 @@ class PostgresDriver:
         poll_interval: float = 0.1,
         pgbouncer: bool = False,
     ) -> None:
-        self.namespace = namespace
+        self._namespace = Namespace(namespace)
         self.schema = options.checked_schema(schema)
         self._migrate = migrate
         self._timeout = options.positive("timeout", timeout)
@@ -128,6 +129,15 @@ class PostgresDriver:
         conninfo, own = options.from_url(url)
         return cls(conninfo, namespace=namespace, clock=clock, **own)
 
+    @property
+    def namespace(self) -> str:
+        """The namespace that it works in."""
+        return self._namespace.name
+
+    def work_in(self, namespace: str) -> None:
+        """Use this namespace's rows; see the contract."""
+        self._namespace.take(namespace, driver=self.limits.name)
+
     # --------------------------------------------------------------------------------------------------------- life
 
     def open(self) -> None:
@@ -139,6 +149,7 @@ class PostgresDriver:
             if self._migrate:
                 schema.migrate(connection, self.schema)
             schema.check(connection, self.schema)
+            self._namespace.fix()
             self._run.ns = schema.namespace_number(connection, self.schema, self.namespace)
             self._database = schema.database_id(connection, self.schema)
             self._opened = True

@@ -14,6 +14,7 @@ from queuekit.contract import (
     Finding,
     Limits,
     Message,
+    Namespace,
     Outcome,
     Patience,
     QueueCounts,
@@ -53,22 +54,17 @@ class RabbitMQDriver:
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, namespace: str = "queuekit", clock: Clock | None = None
+        self, settings: Settings | None = None, *, namespace: str | None = None, clock: Clock | None = None
     ) -> None:
         self.settings = settings or Settings()
-        self.namespace = namespace
-        longest_lease = self.settings.consumer_timeout * 0.95
-        clock = clock or SystemClock()
-        self._links = Links(self.settings, Names(namespace))
-        self._sender = Sender(self._links, self.settings, clock)
-        self._lender = Lender(self._links, clock)
-        self._settler = Settler(self._links, self._sender, longest_lease=longest_lease)
+        self._namespace = Namespace(namespace)
+        self._clock: Clock = clock or SystemClock()
         self.limits = Limits(
             name="rabbitmq",
             batch=BATCH,
             body_bytes=BODY_BYTES,
             longest_delay=longest(self.settings.delay_unit),
-            longest_lease=longest_lease,
+            longest_lease=self.settings.consumer_timeout * 0.95,
             resolution=self.settings.delay_unit + LATE,
             keys=False,
             limits=False,
@@ -77,16 +73,36 @@ class RabbitMQDriver:
             lease_by="connection",
             push_window=PUSH_WINDOW,
         )
+        self._make_parts()
+
+    def _make_parts(self) -> None:
+        """Make what knows the namespace's names; connects nothing."""
+        self._links = Links(self.settings, Names(self.namespace))
+        self._sender = Sender(self._links, self.settings, self._clock)
+        self._lender = Lender(self._links, self._clock)
+        longest = self.settings.consumer_timeout * 0.95
+        self._settler = Settler(self._links, self._sender, longest_lease=longest)
 
     @classmethod
     def from_url(cls, url: Url, *, namespace: str, clock: Clock | None = None) -> RabbitMQDriver:
         """Build the driver for `amqp://user:password@host:port/vhost`."""
         return cls(Settings.from_url(url), namespace=namespace, clock=clock)
 
+    @property
+    def namespace(self) -> str:
+        """The namespace that it works in."""
+        return self._namespace.name
+
+    def work_in(self, namespace: str) -> None:
+        """Use this namespace's queues; see the contract."""
+        if self._namespace.take(namespace, driver=self.limits.name):
+            self._make_parts()
+
     # --------------------------------------------------------------------------------------------------------- life
 
     def open(self) -> None:
         """Connect and check the broker's version; see the contract."""
+        self._namespace.fix()
         version = _version_text(self._links.publishing().session)
         if _version(version) < OLDEST:
             raise DriverRejected(f"RabbitMQ {version} is too old: 3.10 or newer is needed")

@@ -16,6 +16,7 @@ from queuekit.contract import (
     Finding,
     Limits,
     Message,
+    Namespace,
     Outcome,
     Page,
     Patience,
@@ -63,35 +64,50 @@ class RedisDriver:
         address: str | Url = "redis://localhost:6379/0",
         *,
         client: Any = None,
-        namespace: str = "queuekit",
+        namespace: str | None = None,
         clock: Clock | None = None,
         settings: Settings | None = None,
     ) -> None:
-        self.namespace = namespace
+        self._namespace = Namespace(namespace)
         url = Url.parse(address) if isinstance(address, str) else address
         url.refuse_unknown(OPTIONS)
         self._settings = settings or settings_of(url)
         self.limits = Limits(
             name="redis", batch=BATCH, body_bytes=16 << 20, resolution=0.01, connections=self._settings.pool_size
         )
-        source = (
-            source_of_url(url, namespace, self._settings)
+        self._address, self._client, self._clock = url, client, clock
+        self._connect_parts()
+        self._opened = False
+
+    def _connect_parts(self) -> None:
+        """Make what uses the namespace's keys, and looks for the node that has them; touches no server."""
+        client, namespace = self._client, self.namespace
+        self._source = (
+            source_of_url(self._address, namespace, self._settings)
             if client is None
             else source_of_client(client, namespace, self._settings)
         )
-        self._source = source
         self._keys = Keys(namespace)
-        self._link = Link(source, self._settings)
-        self._calls = Calls(self._link, self._keys, clock)
+        self._link = Link(self._source, self._settings)
+        self._calls = Calls(self._link, self._keys, self._clock)
         self._sender = Sender(self._calls)
         self._settler = Settler(self._calls)
         self._lender = Lender(self._calls, poll_interval=self._settings.poll_interval, settle=self._settler.settle)
-        self._opened = False
 
     @classmethod
     def from_url(cls, url: Url, *, namespace: str, clock: Clock | None = None) -> RedisDriver:
         """Build the driver for `redis://`, `rediss://`, `valkey://` or `valkeys://`."""
         return cls(url, namespace=namespace, clock=clock)
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that it works in."""
+        return self._namespace.name
+
+    def work_in(self, namespace: str) -> None:
+        """Use this namespace's keys; see the contract."""
+        if self._namespace.take(namespace, driver=self.limits.name):
+            self._connect_parts()
 
     # --------------------------------------------------------------------------------------------------------- life
 
@@ -100,6 +116,7 @@ class RedisDriver:
         self._link.check()
         if self._opened:
             return
+        self._namespace.fix()
         server = self._server()
         if server.too_old:
             message = (

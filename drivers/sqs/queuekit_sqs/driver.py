@@ -17,6 +17,7 @@ from queuekit.contract import (
     Finding,
     Limits,
     Message,
+    Namespace,
     Outcome,
     Patience,
     QueueClosed,
@@ -135,13 +136,13 @@ class SqsDriver:
         self,
         settings: Settings | None = None,
         *,
-        namespace: str = "queuekit",
+        namespace: str | None = None,
         clock: Clock | None = None,
         store: ObjectStore | None = None,
         **options: Any,
     ) -> None:
         self._settings = settings or Settings(**options)
-        self._namespace = namespace
+        self._namespace = Namespace(namespace)
         self._clock: Clock = clock or SystemClock()
         if store is None and self._settings.offload is not None:
             store = object_store(self._settings.offload, self._settings)
@@ -174,6 +175,15 @@ class SqsDriver:
         """Build the driver for `sqs://region?option=value`."""
         return cls(Settings.from_url(url), namespace=namespace, clock=clock)
 
+    @property
+    def namespace(self) -> str:
+        """The namespace that it works in."""
+        return self._namespace.name
+
+    def work_in(self, namespace: str) -> None:
+        """Use this namespace's queues; see the contract."""
+        self._namespace.take(namespace, driver=self.limits.name)
+
     # ---------------------------------------------------------------------------------------------------------- life
 
     def open(self) -> None:
@@ -189,7 +199,8 @@ class SqsDriver:
             if self._closed:
                 raise QueueClosed("the queue was closed; build a new one")
             if self._parts is None or self._parts.pid != os.getpid():
-                made = _Parts(self._settings, self._namespace, self._clock, self._store)
+                self._namespace.fix()
+                made = _Parts(self._settings, self.namespace, self._clock, self._store)
                 try:
                     made.service.connect()
                     made.queues.check()

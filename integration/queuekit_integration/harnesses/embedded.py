@@ -36,7 +36,7 @@ class MemoryHarness(Harness):
 
     def make_driver(self, *, virtual: bool) -> Driver:
         """Share the cell's broker."""
-        return MemoryDriver(broker=self.broker(virtual=virtual))
+        return MemoryDriver(broker=self.broker(virtual=virtual), namespace=self.namespace)
 
     def broken(self) -> Driver:
         """Memory is always there; what can be broken is a closed driver."""

@@ -50,6 +50,15 @@ class Carrier:
         """Build the driver for `carrier:////absolute.db`."""
         return cls(url.path[1:], namespace=namespace, clock=clock)
 
+    @property
+    def namespace(self) -> str:
+        """The namespace that it works in."""
+        return self._driver.namespace
+
+    def work_in(self, namespace: str) -> None:
+        """Work there."""
+        self._driver.work_in(namespace)
+
     def open(self) -> None:
         """Open."""
         self._driver.open()
