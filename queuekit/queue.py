@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -415,32 +414,27 @@ class Queue:
                 self._worker = None
         return left
 
-    def run(self, concurrency: int = 10, *, grace: Duration = 30, **options: Any) -> None:
+    def run(
+        self,
+        concurrency: int = 10,
+        *,
+        queues: Mapping[str, int] | Sequence[str] | None = None,
+        lease: Duration = 30,
+        grace: Duration = 30,
+    ) -> None:
         """Work until SIGTERM or SIGINT, then shut down within `grace` seconds; a second signal ends at once.
 
-        Blocks; call it from the main thread.
+        Blocks, on the main thread alone. SIGUSR1 writes the stacks of all threads and the running jobs to stderr. Returns as
+        well when another thread calls `shutdown`, and raises what ended the worker when that was an error.
         """
-        stop = threading.Event()
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        signals = 0
+        from queuekit.worker.foreground import watch, watched  # noqa: PLC0415 - a producer needs none of it
 
-        def ask(_number: int, _frame: object) -> None:
-            nonlocal signals
-            signals += 1
-            stop.set()
-            if signals > 1:
-                raise KeyboardInterrupt
-
-        for number in before:
-            signal.signal(number, ask)
-        try:
-            self.start_workers(concurrency, **options)
-            while not stop.wait(1.0):
-                pass
+        with watched() as bell:
+            worker = self.start_workers(concurrency, queues=queues, lease=lease)
+            watch(worker, bell)
             self.shutdown(timeout=grace)
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        if worker.error is not None:
+            raise worker.error
 
     def drain(self, timeout: Duration | None = None) -> None:
         """Block until nothing is ready or running (delayed jobs do not count); raises `TimeoutError`."""

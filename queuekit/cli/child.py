@@ -7,7 +7,6 @@ other end closes, its parent is dead, and the child leaves at once.
 
 from __future__ import annotations
 
-import faulthandler
 import gc
 import itertools
 import logging
@@ -21,7 +20,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from queuekit.cli.app import load
-from queuekit.cli.bell import Bell
 from queuekit.cli.changes import Changes
 from queuekit.cli.exits import ABANDONED, CRASHED, OK, RECYCLED, RELOADED, STUCK, USAGE
 from queuekit.cli.memory import resident_mib
@@ -29,6 +27,8 @@ from queuekit.cli.output import tell
 from queuekit.cli.settings import WorkerSettings
 from queuekit.errors import ConfigurationError, DriverRejected, DriverUnavailable, QueuekitError
 from queuekit.queue import Queue
+from queuekit.worker.bell import Bell
+from queuekit.worker.foreground import DUMP, dumping_stacks, running_jobs
 from queuekit.worker.worker import Worker
 
 __all__ = ["Child", "main"]
@@ -53,15 +53,14 @@ class Child:
     def __init__(self, settings: WorkerSettings, parent: socket.socket) -> None:
         self._settings = settings
         self._parent = parent
-        self._bell = Bell((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1))
+        self._bell = Bell((signal.SIGTERM, signal.SIGINT, DUMP))
         self._changes = Changes(Path.cwd())
         self._worker: Worker | None = None
         self._enough = False
 
     def run(self) -> int:
         """Live; return the exit code."""
-        with self._bell:
-            faulthandler.register(signal.SIGUSR1, all_threads=True, chain=True)
+        with self._bell, dumping_stacks():
             threading.Thread(target=self._die_with_parent, name="queuekit-parent", daemon=True).start()
             try:
                 queue, worker = self._load()
@@ -151,13 +150,9 @@ class Child:
     def _asked_to_stop(self) -> bool:
         """Answer the signals that came; whether one of them says to stop."""
         arrived = self._bell.signals()
-        if signal.SIGUSR1 in arrived:
-            self._tell_running()
+        if DUMP in arrived:
+            tell(f"queuekit worker: {running_jobs(self._worker)}")
         return signal.SIGTERM in arrived or signal.SIGINT in arrived
-
-    def _tell_running(self) -> None:
-        running = [] if self._worker is None else self._worker.running
-        tell(f"queuekit worker: process {os.getpid()} runs {len(running)} jobs: {' '.join(running)}".rstrip(": "))
 
     # ----------------------------------------------------------------------------------------------------- leaving
 

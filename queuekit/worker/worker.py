@@ -107,6 +107,8 @@ class Worker:
         self._abandoned = False
         self._started_at = 0.0
         self._failures = 0
+        self.error: Exception | None = None
+        """What ended it, when it was an error."""
         self.stuck = threading.Event()
         """Set when a handler did not end after its timeout and the grace: a supervisor replaces such a process."""
         self.done = 0
@@ -170,7 +172,7 @@ class Worker:
 
     @property
     def ended(self) -> bool:
-        """Whether it works no more: it was stopped and all has ended, or an error (see the log) ended it."""
+        """Whether it works no more: it was stopped and all has ended, or an `error` ended it."""
         return self._ended.is_set()
 
     @property
@@ -188,9 +190,11 @@ class Worker:
                     self._step()
                 self._release_unstarted()
                 self._finish_running()
-        except QueueClosed:
+        except QueueClosed as error:
+            self.error = error
             _log.warning("the queue was closed under its worker %s; leases run out by themselves", self.id)
-        except Exception:
+        except Exception as error:
+            self.error = error
             _log.exception("the worker %s ended by an error", self.id)
         finally:
             self._stop_parts()
