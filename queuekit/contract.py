@@ -47,6 +47,7 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 from msgspec import Struct
 
 from queuekit.clock import Clock, SystemClock, VirtualClock, Wakeup
+from queuekit.durations import checked_name, flag, read_flag, read_number, read_whole, refuse, seconds, whole
 from queuekit.errors import (
     BackendFull,
     ConfigurationError,
@@ -62,6 +63,7 @@ from queuekit.errors import (
 )
 from queuekit.namespace import NAMESPACE, Namespace
 from queuekit.places import Place, Places
+from queuekit.tls import check_certificates, check_file
 from queuekit.url import Url
 
 __all__ = [
@@ -135,9 +137,19 @@ __all__ = [
     "VirtualClock",
     "Wakeup",
     "WorkerInfo",
+    "check_certificates",
+    "check_file",
+    "checked_name",
     "enter",
+    "flag",
     "mapped",
     "namespace_of",
+    "read_flag",
+    "read_number",
+    "read_whole",
+    "refuse",
+    "seconds",
+    "whole",
 ]
 
 State: TypeAlias = Literal["pending", "scheduled", "running", "completed", "failed", "cancelled"]

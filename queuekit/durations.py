@@ -1,4 +1,4 @@
-"""Numbers that people give as options, checked: each error names the option, the kind of the value and the remedy."""
+"""Options that people give, as values or as an address's text, checked: each error names the option, the kind of the value and the remedy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,19 @@ from typing import TypeAlias
 
 from queuekit.errors import ConfigurationError
 
-__all__ = ["Duration", "checked_name", "instant", "rate", "seconds", "whole"]
+__all__ = [
+    "Duration",
+    "checked_name",
+    "flag",
+    "instant",
+    "rate",
+    "read_flag",
+    "read_number",
+    "read_whole",
+    "refuse",
+    "seconds",
+    "whole",
+]
 
 Duration: TypeAlias = float | timedelta
 """Seconds, or a timedelta."""
@@ -21,6 +33,8 @@ LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 """The last instant that can be shown in every time zone."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,60}\Z")
 _RATE = re.compile(r"\s*(\d{1,9})\s*/\s*(\d{1,9}(?:\.\d{1,9})?)?\s*(s|m|h|d|sec|min|hour|day)\s*\Z")
+_WHOLE = re.compile(r"-?[0-9]{1,18}\Z")
+_FLAGS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 _UNITS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "hour": 3600.0, "d": 86400.0, "day": 86400.0}
 
 
@@ -38,15 +52,16 @@ def _repr(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
-def seconds(option: str, value: Duration, *, zero: bool = True) -> float:
-    """Return a duration in seconds; refuses what is negative, NaN, infinite or no duration."""
+def seconds(option: str, value: Duration, *, zero: bool = True, most: float = LONGEST) -> float:
+    """Return a duration in seconds; refuses what is negative, NaN, infinite, above `most` or no duration."""
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise refuse(option, value, "give seconds as a number, or a timedelta")
-    if not 0 <= value <= LONGEST or (value == 0 and not zero):
+    if not 0 <= value <= most or (value == 0 and not zero):
         least = "0 or more" if zero else "more than 0"
-        raise refuse(option, value, f"give a finite number of seconds, {least} and at most 100 years")
+        bound = "100 years" if most == LONGEST else f"{most:,g}"
+        raise refuse(option, value, f"give a finite number of seconds, {least} and at most {bound}")
     return float(value)
 
 
@@ -70,6 +85,35 @@ def whole(option: str, value: int, *, least: int, most: int | None = None) -> in
     if value < least or (most is not None and value > most):
         raise refuse(option, value, bounds)
     return value
+
+
+def flag(option: str, value: bool) -> bool:
+    """Return a switch; refuses a text such as "false", which would count as true."""
+    if not isinstance(value, bool):
+        raise refuse(option, value, "give True or False")
+    return value
+
+
+def read_flag(option: str, text: str) -> bool:
+    """Return the switch that an address's text states."""
+    if text not in _FLAGS:
+        raise refuse(option, text, "give true or false")
+    return _FLAGS[text]
+
+
+def read_whole(option: str, text: str) -> int:
+    """Return the whole number that an address's text states; its bounds are `whole`'s business."""
+    if not _WHOLE.match(text):
+        raise refuse(option, text, "give a whole number")
+    return int(text)
+
+
+def read_number(option: str, text: str) -> float:
+    """Return the number that an address's text states; its bounds are `seconds`' business."""
+    try:
+        return float(text)
+    except ValueError:
+        raise refuse(option, text, "give a number") from None
 
 
 def checked_name(option: str, value: str) -> str:

@@ -35,6 +35,9 @@ from queuekit.contract import (
     VirtualClock,
     Wakeup,
     WorkerInfo,
+    flag,
+    seconds,
+    whole,
 )
 from queuekit_postgres import changing, foreign, looking, options, pairing, schema, sending, settling
 from queuekit_postgres.claiming import Claimer, Wanted
@@ -87,15 +90,15 @@ class PostgresDriver:
     ) -> None:
         self._namespace = Namespace(namespace)
         self.schema = options.checked_schema(schema)
-        self._migrate = migrate
-        self._timeout = options.positive("timeout", timeout)
-        most = options.whole("connections", connections)
+        self._migrate = flag("migrate", migrate)
+        self._timeout = seconds("timeout", timeout, zero=False, most=options.LONGEST)
+        most = whole("connections", connections, least=2)  # one for verbs, one while another still blocks
         virtual = clock if isinstance(clock, VirtualClock) else None
         self.limits = Limits(name="postgres", batch=BATCH, body_bytes=BODY_BYTES, connections=most)
         self._sql = Statements(self.schema, given_now=virtual is not None)
         parts = options.parts_of(conninfo)
         self._secret: str | None = parts.get("password")
-        self._pgbouncer = pgbouncer
+        self._pgbouncer = flag("pgbouncer", pgbouncer)
         self._connections = Connections(
             options.with_defaults(parts, timeout=self._timeout, session=not pgbouncer),
             most=most,
@@ -104,7 +107,7 @@ class PostgresDriver:
             secret=self._secret,
             prepare_threshold=None if pgbouncer else 2,
         )
-        self._channel = self.schema if listen and not pgbouncer else None
+        self._channel = self.schema if flag("listen", listen) and not pgbouncer else None
         self._bell = Bell(self._connections, self.schema)
         self._database = ""
         self._natives: list[Connection] = []
@@ -120,7 +123,7 @@ class PostgresDriver:
             self._bell,
             self._clock,
             channel=self._channel,
-            poll=options.positive("poll_interval", poll_interval),
+            poll=seconds("poll_interval", poll_interval, zero=False),
         )
 
     @classmethod

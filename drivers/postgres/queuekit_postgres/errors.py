@@ -52,6 +52,10 @@ REFUSALS = {
 """A connection that was refused carries no SQLSTATE, only the server's English sentence."""
 
 
+UNUSABLE = (" value: ", "invalid integer value", "definition of service", "certificate file", "private key file")
+"""Words by which libpq says that it cannot use an option or its file, whatever the server is."""
+
+
 class TimedOut(psycopg.OperationalError):
     """The server did not answer within the driver's time limit."""
 
@@ -81,6 +85,10 @@ def translated(error: psycopg.Error, doing: str, *, secret: str | None = None, s
 def refused(error: psycopg.Error, where: str, *, secret: str | None) -> DriverError:
     """Return queuekit's error for a connection that did not come about: nothing was sent."""
     text = _without(secret, " ".join(str(error).split()))
+    if any(words in text for words in UNUSABLE):
+        return DriverRejected(
+            f"{where}: libpq cannot use an option of the connection: correct it, or its file ({text})"
+        )
     state = next((state for words, state in REFUSALS.items() if words in text), None)
     kind, meaning = MEANINGS[state] if state else (DriverUnavailable, "the server cannot be reached")
     return kind(f"{where}: {meaning} ({text})")

@@ -9,15 +9,27 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from queuekit.contract import ConfigurationError, Url
+from queuekit.contract import ConfigurationError, Url, check_file, read_flag, read_number, read_whole, refuse
 
 OWN = ("schema", "migrate", "connections", "timeout", "listen", "poll_interval", "pgbouncer")
 LIBPQ = (
     "application_name", "channel_binding", "gssencmode", "host", "keepalives", "keepalives_count", "keepalives_idle",
-    "keepalives_interval", "krbsrvname", "passfile", "require_auth", "service", "sslcert", "sslcrl", "sslkey", "sslmode",
-    "sslpassword", "sslrootcert", "target_session_attrs", "tcp_user_timeout",
+    "keepalives_interval", "krbsrvname", "passfile", "require_auth", "requirepeer", "service", "ssl_max_protocol_version",
+    "ssl_min_protocol_version", "sslcert", "sslcrl", "sslcrldir", "sslkey", "sslmode", "sslpassword", "sslrootcert", "sslsni",
+    "target_session_attrs", "tcp_user_timeout",
 )  # fmt: skip
-"""What may stand in the address for libpq (chapter "Parameter Key Words" of PostgreSQL's manual)."""
+"""What may stand in the address for libpq (chapter "Parameter Key Words" of PostgreSQL's manual); docs/postgres.md lists it."""
+CHOICES = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
+    "channel_binding": ("disable", "prefer", "require"),
+    "gssencmode": ("disable", "prefer", "require"),
+}
+"""Values that libpq looks at when it connects alone, as at the next two: each mistake would look like a server that is away."""
+WHOLE = ("keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "tcp_user_timeout")
+FILES = ("sslcert", "sslkey", "sslrootcert", "sslcrl")
+LONGEST = 86_400.0
+"""Seconds of a time limit: libpq and the server count them in milliseconds, of which an integer has 24 days."""
 SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 """Short enough for every name that is made from it."""
 PATIENCE = 0.8
@@ -47,26 +59,51 @@ def from_url(url: Url) -> tuple[str, dict[str, Any]]:
     }
     parts.update({name: value for name, value in url.options.items() if name in LIBPQ})
     own: dict[str, Any] = {name: value for name, value in url.options.items() if name in OWN}
-    for name in ("timeout", "poll_interval"):
-        if name in own:
-            own[name] = _number(name, own[name], float)
-    if "connections" in own:
-        own["connections"] = _number("connections", own["connections"], int)
-    for name in ("migrate", "listen", "pgbouncer"):
-        if name in own:
-            own[name] = _switch(name, own[name])
-    return make_conninfo("", **{name: value for name, value in parts.items() if value is not None}), own
+    readers = {"timeout": read_number, "poll_interval": read_number, "connections": read_whole}
+    readers |= dict.fromkeys(("migrate", "listen", "pgbouncer"), read_flag)
+    own = {name: readers[name](name, text) if name in readers else text for name, text in own.items()}
+    return _conninfo({name: value for name, value in parts.items() if value is not None}), own
+
+
+def _conninfo(parts: Mapping[str, Any]) -> str:
+    """Return the connection string of libpq's own; an older one does not know every option."""
+    try:
+        return make_conninfo("", **parts)
+    except psycopg.ProgrammingError as error:
+        raise ConfigurationError(f"this libpq refuses an option of the address: {error}") from None
 
 
 def parts_of(conninfo: str) -> Mapping[str, Any]:
     """Take a connection string (or postgresql:// URI, as libpq reads it) apart."""
+    if not isinstance(conninfo, str):
+        raise refuse("conninfo", conninfo, "write postgresql://user@host/database or host=… dbname=…")
     if conninfo.startswith(("postgresql://", "postgres://")):
         _refuse_own(Url.parse(conninfo))
     try:
-        return conninfo_to_dict(conninfo)
+        parts = conninfo_to_dict(conninfo)
     except psycopg.ProgrammingError:
-        message = "conninfo is not a connection string: write postgresql://user@host/database or host=… dbname=…"
+        message = (
+            "conninfo is not a connection string of libpq's (its options alone, percent-encoded values): "
+            "write postgresql://user@host/database or host=… dbname=…"
+        )
         raise ConfigurationError(message) from None
+    _check(parts)
+    return parts
+
+
+def _check(parts: Mapping[str, Any]) -> None:
+    """Raise for values that libpq would refuse at each connection."""
+    for name, choices in CHOICES.items():
+        if parts.get(name, choices[0]) not in choices:
+            raise refuse(name, parts[name], f"give one of {', '.join(choices)}")
+    for name in WHOLE:
+        if name in parts:
+            read_whole(name, str(parts[name]))
+    for name in FILES:
+        path = str(parts.get(name, ""))
+        named_otherwise = (name == "sslrootcert" and path == "system") or (name == "sslkey" and ":" in path)
+        if path and not named_otherwise:
+            check_file(name, path)
 
 
 def _refuse_own(url: Url) -> None:
@@ -111,34 +148,3 @@ def checked_schema(schema: str) -> str:
         message = f"schema={schema!r} is refused: give up to 40 lower-case letters, digits and underscores"
         raise ConfigurationError(message)
     return schema
-
-
-def positive(name: str, value: float) -> float:
-    """Return a number of seconds above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        message = f"{name}={value!r} ({type(value).__name__}) is refused: give a number of seconds above 0"
-        raise ConfigurationError(message)
-    return float(value)
-
-
-def whole(name: str, value: int) -> int:
-    """Return a whole number of at least 2: one connection for verbs, one while another still blocks."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 2:
-        message = f"{name}={value!r} is refused: give a whole number of at least 2"
-        raise ConfigurationError(message)
-    return value
-
-
-def _number(name: str, text: str, kind: type[float | int]) -> float:
-    try:
-        return kind(text)
-    except ValueError:
-        message = f"{name}={text!r} is refused: give a number"
-        raise ConfigurationError(message) from None
-
-
-def _switch(name: str, text: str) -> bool:
-    if text not in {"true", "false", "on", "off", "1", "0"}:
-        message = f"{name}={text!r} is refused: give true or false"
-        raise ConfigurationError(message)
-    return text in {"true", "on", "1"}
