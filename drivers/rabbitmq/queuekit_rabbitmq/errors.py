@@ -48,6 +48,8 @@ class MissingError(DriverRejected):
 def of_error(error: BaseException, where: str) -> DriverError:
     """Say what it means that a connection could not be opened, or was lost."""
     error = _root(error)
+    if isinstance(error, DriverError):
+        return error
     if isinstance(error, GUESSED) and "StreamLostError" in str(error):
         # Pika guesses from the step at which the connection was lost; a broker that refuses says so.
         return DriverUnavailable(

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pika
 
-from queuekit.contract import ConfigurationError, Url
+from queuekit.contract import (
+    ConfigurationError,
+    DriverRejected,
+    Url,
+    check_certificates,
+    flag,
+    read_number,
+    read_whole,
+    refuse,
+    seconds,
+    whole,
+)
 
 __all__ = ["Settings"]
 
 PORT, TLS_PORT = 5672, 5671
-OPTIONS = {
-    "heartbeat",
-    "queue_type",
-    "delivery_limit",
-    "consumer_timeout",
-    "delay_unit",
-    "window",
-    "connect_timeout",
-    "confirm_timeout",
-    "new_queue_wait",
-    "cafile",
-    "certfile",
-    "keyfile",
-}
+WHOLE = {"heartbeat": 65_535, "delivery_limit": None, "window": None}
+"""Options that are whole numbers from 1 on, and the most of each; the heartbeat travels in 16 bits."""
 SECONDS = ("consumer_timeout", "delay_unit", "connect_timeout", "confirm_timeout", "new_queue_wait")
+TLS = ("cafile", "certfile", "keyfile")
+OPTIONS = {"queue_type", *WHOLE, *SECONDS, *TLS}
+"""What may stand behind the question mark of an address."""
+QUEUE_TYPES = ("quorum", "classic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +68,24 @@ class Settings:
     """Seconds before anything is sent to a quorum queue that was just made: a node that is killed sooner may forget what it had confirmed."""
 
     def __post_init__(self) -> None:
-        if self.queue_type not in {"quorum", "classic"}:
-            raise ConfigurationError(f"queue_type={self.queue_type!r} is refused: give 'quorum' or 'classic'")
-        for name in ("heartbeat", "delivery_limit", "consumer_timeout", "delay_unit", "window", "connect_timeout"):
-            if not getattr(self, name) > 0:
-                raise ConfigurationError(f"{name}={getattr(self, name)!r} is refused: give a number above 0")
-        if not self.new_queue_wait >= 0:
-            raise ConfigurationError(f"new_queue_wait={self.new_queue_wait!r} is refused: give seconds, 0 for none")
+        if self.queue_type not in QUEUE_TYPES:
+            raise refuse("queue_type", self.queue_type, "give 'quorum' or 'classic'")
+        for name, most in WHOLE.items():
+            whole(name, getattr(self, name), least=1, most=most)
+        for name in SECONDS:
+            checked = seconds(name, getattr(self, name), zero=name == "new_queue_wait")
+            object.__setattr__(self, name, checked)
+        flag("tls", self.tls)
+        self._check_tls()
+
+    def _check_tls(self) -> None:
+        given = [name for name in TLS if getattr(self, name) is not None]
+        if given and not self.tls:
+            message = f"{', '.join(given)} needs TLS: write amqps:// instead of amqp:// (Settings: tls=True)"
+            raise ConfigurationError(message)
+        check_certificates(
+            authorities=("cafile", self.cafile), certificate=("certfile", self.certfile), key=("keyfile", self.keyfile)
+        )
 
     @classmethod
     def from_url(cls, url: Url) -> Settings:
@@ -103,9 +118,15 @@ class Settings:
         )
 
     def _ssl(self, host: str) -> pika.SSLOptions:
-        context = ssl.create_default_context(cafile=self.cafile)
-        if self.certfile is not None:
-            context.load_cert_chain(self.certfile, self.keyfile)
+        try:
+            context = ssl.create_default_context(cafile=self.cafile)
+            if self.certfile is not None:
+                context.load_cert_chain(self.certfile, self.keyfile, password="")
+        except OSError as error:
+            # They were good when the driver was built; before anything was asked of the broker.
+            files = ", ".join(f"{name}={getattr(self, name)!r}" for name in TLS if getattr(self, name) is not None)
+            message = f"the certificates of {self} cannot be used any more ({error}): look at {files}"
+            raise DriverRejected(message) from error
         return pika.SSLOptions(context, host)
 
     def __str__(self) -> str:
@@ -113,16 +134,8 @@ class Settings:
 
 
 def _options(url: Url) -> dict[str, Any]:
-    kinds: dict[str, Any] = {"heartbeat": int, "delivery_limit": int, "window": int}
-    kinds |= dict.fromkeys(SECONDS, float)
-    found: dict[str, Any] = {}
-    for name, text in url.options.items():
-        found[name] = _number(name, text, kinds[name]) if name in kinds else text
-    return found
-
-
-def _number(name: str, text: str, kind: type[int | float]) -> float:
-    try:
-        return kind(text)
-    except ValueError:
-        raise ConfigurationError(f"{name}={text!r} is refused: give a number") from None
+    readers: dict[str, Callable[[str, str], Any]] = {
+        **dict.fromkeys(WHOLE, read_whole),
+        **dict.fromkeys(SECONDS, read_number),
+    }
+    return {name: readers[name](name, text) if name in readers else text for name, text in url.options.items()}
