@@ -16,14 +16,29 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
-from queuekit.contract import ConfigurationError, Url
+from queuekit.contract import (
+    ConfigurationError,
+    Url,
+    check_certificates,
+    read_flag,
+    read_number,
+    read_whole,
+    refuse,
+    seconds,
+    whole,
+)
 
-__all__ = ["OPTIONS", "Settings", "Source", "source_of_client", "source_of_url"]
+__all__ = ["Settings", "Source", "address_of", "settings_of", "source_of_client", "source_of_url"]
 
 TLS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 TIMES = ("connect_timeout", "socket_timeout", "pool_timeout", "poll_interval", "health_interval")
 OPTIONS = {"db", "cluster", "nodes", "sentinel", "sentinels", "sentinel_password", "socket", "pool_size", *TIMES, *TLS}
 """What may stand behind the question mark of a URL."""
+SCHEMES = ("redis", "rediss", "valkey", "valkeys")
+TLS_SCHEMES = ("rediss", "valkeys")
+CERT_REQS = ("none", "optional", "required")
+NEEDS = {"nodes": "cluster=true", "sentinels": "sentinel", "sentinel_password": "sentinel"}
+"""Options that mean nothing without another."""
 DEFAULT_TIMEOUT = inspect.signature(AbstractConnection.__init__).parameters["socket_timeout"].default
 """The client library's own: none before its version 8."""
 DEFAULT_PORTS = {"sentinel": 26379, "server": 6379}
@@ -48,13 +63,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in TIMES:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-                message = f"{name}={value!r} ({type(value).__name__}) is refused: give a number of seconds above 0"
-                raise ConfigurationError(message)
-        if isinstance(self.pool_size, bool) or not isinstance(self.pool_size, int) or self.pool_size < 1:
-            message = f"pool_size={self.pool_size!r} is refused: give a whole number of connections, at least 1"
-            raise ConfigurationError(message)
+            object.__setattr__(self, name, seconds(name, getattr(self, name), zero=False))
+        whole("pool_size", self.pool_size, least=1)
 
 
 class Source(Protocol):
@@ -141,7 +151,9 @@ def source_of_client(client: Any, namespace: str, settings: Settings) -> Source:
             for sentinel in pool.sentinel_manager.sentinels:
                 _refuse_endless("a client of Sentinel", sentinel.connection_pool.connection_kwargs)
         return ServerSource("the given Redis server", lambda: client, settings)
-    message = f"client={type(client).__name__} is refused: give a redis.Redis or redis.cluster.RedisCluster"
+    kind = f"{type(client).__module__}.{type(client).__qualname__}"
+    beside = ", not the asyncio one; async handlers and dispatch_async work with it" if "asyncio" in kind else ""
+    message = f"client={kind} is refused: give a redis.Redis or redis.cluster.RedisCluster{beside}"
     raise ConfigurationError(message)
 
 
@@ -162,33 +174,64 @@ def _refuse_endless(what: str, options: Mapping[str, Any]) -> None:
         raise ConfigurationError(message)
 
 
+def address_of(address: str | Url) -> Url:
+    """Return an address that this driver understands; raises `ConfigurationError` for any other."""
+    url = address if isinstance(address, Url) else Url.parse(address)
+    if url.scheme not in SCHEMES:
+        message = f"{url} is no address of a Redis server: write redis://host:6379/0, or rediss:// for TLS"
+        raise ConfigurationError(message)
+    url.refuse_unknown(OPTIONS)
+    return url
+
+
 def source_of_url(url: Url, namespace: str, settings: Settings) -> Source:
     """Return the source that a URL names; touches no server."""
     options = url.options
+    way = _way(url)
     common = _common(url, settings)
     server = str(url)
-    if "sentinel" in options:
+    if way == "sentinel":
         nodes = _nodes(url, "sentinels", DEFAULT_PORTS["sentinel"])
         return ServerSource(server, lambda: _by_sentinel(nodes, options, common), settings)
-    if options.get("cluster", "false") not in {"false", "0"}:
+    if way == "cluster":
         if common.pop("db", 0):
             message = f"{server}: a cluster has database 0 alone; leave the database out"
             raise ConfigurationError(message)
         node: Any = ClusterNode
         start = [node(host, port) for host, port in _nodes(url, "nodes", DEFAULT_PORTS["server"])]
         return ClusterSource(server, lambda: RedisCluster(startup_nodes=start, **common), _slot(namespace), settings)
-    if "socket" in options:
+    if way == "socket":
         return ServerSource(server, lambda: redis.Redis(unix_socket_path=options["socket"], **common), settings)
     host, port = url.host or "localhost", url.port or DEFAULT_PORTS["server"]
     return ServerSource(server, lambda: redis.Redis(host=host, port=port, **common), settings)
 
 
+def _way(url: Url) -> str:
+    """Return which option leads to the server: `sentinel`, `cluster`, `socket`, or none.
+
+    Raises for two of them, and for options that mean nothing on that way.
+    """
+    ways = [name for name in ("sentinel", "socket") if name in url.options]
+    if "cluster" in url.options and read_flag("cluster", url.options["cluster"]):
+        ways.append("cluster")
+    if len(ways) > 1:
+        raise ConfigurationError(f"{url}: {' and '.join(ways)} exclude each other; give one of them")
+    way = ways[0] if ways else ""
+    if way in {"sentinel", "socket"} and not url.options[way]:
+        what = "the primary's name" if way == "sentinel" else "the socket's path"
+        raise refuse(way, "", f"give {what}")
+    if way == "socket" and url.scheme in TLS_SCHEMES:
+        raise ConfigurationError(f"{url}: a Unix socket has no TLS; write redis:// instead of {url.scheme}://")
+    for name, other in NEEDS.items():
+        if name in url.options and way != other.partition("=")[0]:
+            raise ConfigurationError(f"{url}: {name} means nothing without {other}; give that too, or leave it out")
+    return way
+
+
 def settings_of(url: Url) -> Settings:
     """Return the time limits that a URL's options state."""
-    values: dict[str, Any] = {name: _number(name, url.options[name]) for name in TIMES if name in url.options}
-    if "pool_size" in url.options:
-        values["pool_size"] = int(_number("pool_size", url.options["pool_size"]))
-    return Settings(**values)
+    readers: dict[str, Callable[[str, str], Any]] = {**dict.fromkeys(TIMES, read_number), "pool_size": read_whole}
+    return Settings(**{name: read(name, url.options[name]) for name, read in readers.items() if name in url.options})
 
 
 def _common(url: Url, settings: Settings) -> dict[str, Any]:
@@ -204,20 +247,35 @@ def _common(url: Url, settings: Settings) -> dict[str, Any]:
         "db": _database(url),
         "client_name": "queuekit",
     }
-    tls = {name: url.options[name] for name in TLS if name in url.options}
-    if url.scheme in {"rediss", "valkeys"}:
-        if "ssl_check_hostname" in tls:
-            tls["ssl_check_hostname"] = tls["ssl_check_hostname"] not in {"false", "0", "no"}  # type: ignore[assignment]
-        common |= {"ssl": True, **tls}
-    elif tls:
+    if url.scheme in TLS_SCHEMES:
+        common |= {"ssl": True, **_tls(url.options)}
+    elif tls := [name for name in TLS if name in url.options]:
         message = f"{url}: {', '.join(tls)} needs TLS: write rediss:// instead of {url.scheme}://"
         raise ConfigurationError(message)
     return common
 
 
+def _tls(options: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the client is told of TLS; raises for what would show at each connection, as a server that is away."""
+    tls: dict[str, Any] = {name: options[name] for name in TLS if name in options}
+    if "ssl_check_hostname" in tls:
+        tls["ssl_check_hostname"] = read_flag("ssl_check_hostname", tls["ssl_check_hostname"])
+    if tls.get("ssl_cert_reqs", "none") not in CERT_REQS:
+        raise refuse("ssl_cert_reqs", tls["ssl_cert_reqs"], f"give one of {', '.join(CERT_REQS)}")
+    check_certificates(
+        authorities=("ssl_ca_certs", tls.get("ssl_ca_certs")),
+        certificate=("ssl_certfile", tls.get("ssl_certfile")),
+        key=("ssl_keyfile", tls.get("ssl_keyfile")),
+    )
+    return tls
+
+
 def _database(url: Url) -> int:
-    text = url.path.strip("/") or url.options.get("db", "0")
-    if not text.isdecimal():
+    path = url.path.strip("/")
+    if path and "db" in url.options:
+        raise ConfigurationError(f"{url}: the database stands in the path and in db=; leave one of them out")
+    text = path or url.options.get("db", "0")
+    if not (text.isascii() and text.isdecimal()):
         message = f"{url}: {text!r} is no database number; write {url.scheme}://host:port/0"
         raise ConfigurationError(message)
     return int(text)
@@ -246,11 +304,3 @@ def _by_sentinel(nodes: list[tuple[str, int]], options: Mapping[str, str], commo
 
 def _slot(namespace: str) -> int:
     return int(key_slot(namespace.encode(), REDIS_CLUSTER_HASH_SLOTS))
-
-
-def _number(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        message = f"{name}={text!r} is refused: give a number"
-        raise ConfigurationError(message) from None

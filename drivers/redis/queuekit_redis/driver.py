@@ -30,9 +30,10 @@ from queuekit.contract import (
     Url,
     Wakeup,
     WorkerInfo,
+    refuse,
 )
 from queuekit_redis import codec
-from queuekit_redis.address import OPTIONS, Settings, settings_of, source_of_client, source_of_url
+from queuekit_redis.address import Settings, address_of, settings_of, source_of_client, source_of_url
 from queuekit_redis.calls import CHUNK, Calls, parts
 from queuekit_redis.codec import micros, pack
 from queuekit_redis.doctor import Server, findings
@@ -69,8 +70,9 @@ class RedisDriver:
         settings: Settings | None = None,
     ) -> None:
         self._namespace = Namespace(namespace)
-        url = Url.parse(address) if isinstance(address, str) else address
-        url.refuse_unknown(OPTIONS)
+        url = address_of(address)
+        if settings is not None and not isinstance(settings, Settings):
+            raise refuse("settings", settings, "give a queuekit_redis.Settings")
         self._settings = settings or settings_of(url)
         self.limits = Limits(
             name="redis", batch=BATCH, body_bytes=16 << 20, resolution=0.01, connections=self._settings.pool_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -81,9 +82,23 @@ def translated(error: BaseException, *, server: str, doing: str) -> DriverError:
     if code is not None:
         kind, meaning = CODES[code]
         return kind(f"{server}: {meaning} ({code}, while {doing})")
+    if (lasting := _lasting(error, server)) is not None:
+        return lasting
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError, RedisClusterException, OSError)):
         return DriverUnavailable(f"{server} cannot be reached while {doing}: {error}")
     return DriverRejected(f"{server} refused while {doing}: {error}")
+
+
+def _lasting(error: BaseException | None, server: str) -> DriverRejected | None:
+    """Return what it means that TLS failed for a reason which does not pass; the client counts it among broken connections."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return DriverRejected(f"{server}: its certificate is not trusted ({error.verify_message})")
+        if isinstance(error, FileNotFoundError) and server.startswith(("rediss://", "valkeys://")):
+            # It was there when the driver was built, and no network says that.
+            return DriverRejected(f"{server}: a file of ssl_ca_certs, ssl_certfile or ssl_keyfile is gone")
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _code_of(error: BaseException) -> str | None:
