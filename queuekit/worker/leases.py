@@ -61,6 +61,8 @@ class LeaseKeeper:
         self._failing = False
         self._renewed = clock.monotonic()
         self._ticked = clock.monotonic()
+        self.outages_over = 0
+        """How often the backend has answered again after it had not."""
         self.recover_from = 0.0
         """Take no expired lease back before this moment: after an outage live workers need time to renew."""
 
@@ -228,5 +230,6 @@ class LeaseKeeper:
 
     def _recovered(self) -> None:
         self._failing = False
+        self.outages_over += 1
         self.recover_from = self._clock.monotonic() + self._lease
         _log.warning("the backend answers again; expired leases of others are left alone for %s s", self._lease)

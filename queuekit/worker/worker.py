@@ -487,10 +487,12 @@ class Worker:
         if self._failures == 1:
             self._queue.events.emit("driver_unavailable", worker=self.id, error=f"{type(error).__name__}: {error}")
         _log.warning("the backend is unavailable (%s); next try in %.1f s", error, pause)
-        flag = Wakeup()
+        flag, outages = Wakeup(), self._keeper.outages_over
         end = self._clock.monotonic() + pause
         while not self._stopping and (left := end - self._clock.monotonic()) > 0:
             self._clock.wait(flag, min(left, 0.2))
+            if self._keeper.outages_over > outages:
+                break  # it has heard the backend meanwhile
 
     def _available(self) -> None:
         self._ready.set()

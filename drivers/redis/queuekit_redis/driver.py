@@ -40,6 +40,7 @@ from queuekit_redis.doctor import Server, findings
 from queuekit_redis.keys import Keys
 from queuekit_redis.lending import Asked, Lender
 from queuekit_redis.link import Link
+from queuekit_redis.scripts import read_scripts
 from queuekit_redis.sending import Sender
 from queuekit_redis.settling import Settler
 
@@ -119,6 +120,7 @@ class RedisDriver:
         if self._opened:
             return
         self._namespace.fix()
+        read_scripts()
         server = self._server()
         if server.too_old:
             message = (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from queuekit.contract import FAILED_RETAIN, MAX_ERRORS, RETAIN
 
-__all__ = ["NAMES", "Script", "script"]
+__all__ = ["NAMES", "Script", "read_scripts", "script"]
 
 MAX_FINISHED = 100_000
 """Finished jobs kept per queue, those forgotten first that would be anyway: memory must not grow with the number of jobs done."""
@@ -42,6 +42,12 @@ class Script:
 def script(name: str) -> Script:
     """Return a transition's script."""
     return Script(name)
+
+
+def read_scripts() -> None:
+    """Read every script now: a process that has run out of file descriptors since can use them still."""
+    for name in NAMES:
+        script(name)
 
 
 def _listed(pattern: re.Pattern[str], text: str) -> list[str]:

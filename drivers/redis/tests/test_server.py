@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -31,7 +33,7 @@ from queuekit_integration.harness import wait_until
 from queuekit_redis import RedisDriver
 from queuekit_redis.address import Settings
 from queuekit_redis.doctor import Server, findings
-from queuekit_redis.scripts import script
+from queuekit_redis.scripts import NAMES, script
 
 
 def message(**fields) -> Message:
@@ -476,3 +478,19 @@ def test_no_interruption_at_any_step_loses_a_place_or_leaves_an_answer_to_the_ne
         for _ in interrupted_at_every_step(call, ["queuekit_redis/link.py", "queuekit/places.py"]):
             [record] = driver.get([first.id])
             assert record.id == first.id
+
+
+def test_an_open_driver_reads_no_file(driver_of, monkeypatch):
+    """A process that has run out of file descriptors still settles, retries and cancels what it holds."""
+    script.cache_clear()
+    driver = driver_of()
+
+    def refuse(path, *_arguments, **_options):
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    for name in NAMES:
+        assert script(name).text
+    driver.send([message()])
+    [delivery] = driver.claim(["default"], limit=1, lease=10)
+    assert driver.settle([Done(delivery)]) == ["applied"]
