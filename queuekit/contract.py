@@ -144,6 +144,7 @@ __all__ = [
     "flag",
     "mapped",
     "namespace_of",
+    "place_of",
     "read_flag",
     "read_number",
     "read_whole",
@@ -164,6 +165,8 @@ RETAIN = 86_400.0
 """Seconds that a completed job's record is kept unless its message says otherwise: a day."""
 FAILED_RETAIN = 30 * 86_400.0
 """Seconds that a failed or cancelled job's record is kept unless its message says otherwise: 30 days."""
+PLACE_DIGITS = 18
+"""A place in the order of acceptance is a number of 64 bits, or exact as a float."""
 MAX_ERRORS = 25
 """The newest failures that a record keeps. More tell nothing new, and a job with default retries has at most 21."""
 
@@ -628,6 +631,17 @@ class Query(Struct, frozen=True, kw_only=True):
     """The `next` of the page before."""
 
 
+def place_of(query: Query) -> int:
+    """Return the place after which a page begins, for drivers whose `next` is a number; 0 for the first page.
+
+    Raises `ConfigurationError` for a text that is no `next` of theirs.
+    """
+    after = query.after or "0"
+    if not (after.isascii() and after.isdecimal() and len(after) <= PLACE_DIGITS):
+        raise refuse("after", after, "give the `next` of the page before, unchanged; leave it out for the first page")
+    return int(after)
+
+
 class Page(Struct, frozen=True, kw_only=True):
     """Records in order of acceptance: stable while others are added, without gap or repetition."""
 
@@ -645,7 +659,7 @@ class Browse(Protocol):
         ...
 
     def browse(self, query: Query) -> Page:
-        """Return one page of the records that match."""
+        """Return one page of the records that match; raises `ConfigurationError` when `after` is no `next` of this driver's."""
         ...
 
 

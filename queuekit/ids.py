@@ -7,9 +7,10 @@ import threading
 import time
 import uuid
 
-from queuekit.errors import ConfigurationError
+from queuekit.durations import refuse
+from queuekit.errors import ConfigurationError, JobNotFound
 
-__all__ = ["checked_id", "new_id"]
+__all__ = ["checked_id", "new_id", "no_job", "sought_id"]
 
 _lock = threading.Lock()
 _millisecond = 0
@@ -67,3 +68,23 @@ def checked_id(value: object) -> str:
     except ValueError:
         message = f"id={value!r} ({type(value).__name__}) is refused: give a UUID, such as uuid.uuid4()"
         raise ConfigurationError(message) from None
+
+
+def sought_id(value: str | uuid.UUID) -> str:
+    """Return the id of a job that is looked for, in canonical form.
+
+    Raises `JobNotFound` for a text that is no UUID, because no job has it, and `ConfigurationError` for what is no text.
+    """
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if not isinstance(value, str):
+        raise refuse("id", value, "give a job's id, as a text or a UUID")
+    try:
+        return str(uuid.UUID(value))
+    except ValueError:
+        raise no_job(value) from None
+
+
+def no_job(id: str) -> JobNotFound:
+    """Return the error for an id that no job has."""
+    return JobNotFound(f"there is no job {id}, or its record is past its retention")

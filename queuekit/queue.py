@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, get_args, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
 
 from queuekit.backendtime import BackendTime
 from queuekit.clock import Clock, SystemClock
@@ -15,7 +15,6 @@ from queuekit.contract import (
     Driver,
     Finding,
     Named,
-    Query,
     QueueCounts,
     Receipt,
     State,
@@ -26,11 +25,13 @@ from queuekit.contract import (
 from queuekit.dispatcher import Dispatcher, refuse_unsupported, unsupported
 from queuekit.drivers import connect, features_of, known_features
 from queuekit.durations import Duration, checked_name, refuse, seconds, whole
-from queuekit.errors import ConfigurationError, JobNotFound, QueuekitError
+from queuekit.errors import ConfigurationError, QueuekitError
 from queuekit.events import Events, Observer
+from queuekit.filters import given, query_of
 from queuekit.handle import JobHandle
 from queuekit.handlers import Handler, Registry
 from queuekit.hooks import Hooks
+from queuekit.ids import no_job, sought_id
 from queuekit.info import JobInfo, JobPage, job_info
 from queuekit.job import Job
 from queuekit.jobtype import JobType
@@ -39,6 +40,7 @@ from queuekit.stats import Capabilities, Health, Stats
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+    from uuid import UUID
 
     from queuekit.coalesce import Coalescer
     from queuekit.worker.worker import Worker
@@ -471,18 +473,17 @@ class Queue:
 
     # ---------------------------------------------------------------------------------------------------- operate
 
-    def info(self, id: str) -> JobInfo:
+    def info(self, id: str | UUID) -> JobInfo:
         """Return all that is known of a job; raises `JobNotFound`."""
-        [record] = self._need("browse", "look a job up").get([id])
+        driver, sought = self._need("browse", "look a job up"), sought_id(id)
+        [record] = driver.get([sought])
         if record is None:
-            message = f"there is no job {id}, or its record is past its retention"
-            raise JobNotFound(message)
+            raise no_job(sought)
         return job_info(record, self.codecs, self._redact)
 
-    def get(self, id: str) -> JobHandle[Any]:
+    def get(self, id: str | UUID) -> JobHandle[Any]:
         """Return the handle of a job; raises `JobNotFound`."""
-        self.info(id)
-        return JobHandle(self, id)
+        return JobHandle(self, self.info(id).id)
 
     def jobs(
         self,
@@ -497,30 +498,26 @@ class Queue:
     ) -> JobPage:
         """Return one page of jobs in order of acceptance; hand the page's `next` in as `after` for the following."""
         driver = self._need("browse", "list jobs")
-        states = () if state is None else (state,) if isinstance(state, str) else tuple(state)
-        for given in states:
-            if given not in get_args(State):
-                raise refuse("state", given, f"give {', '.join(get_args(State))}, or several of them")
-        whole("limit", limit, least=1)
-        query = Query(states=states, queue=queue, type=type, tag=tag, search=search, limit=limit, after=after)
-        found = driver.browse(query)
+        found = driver.browse(
+            query_of(state=state, queue=queue, type=type, tag=tag, search=search, limit=limit, after=after)
+        )
         page = JobPage(job_info(record, self.codecs, self._redact) for record in found.records)
         page.next = found.next
         return page
 
-    def cancel(self, id: str | None = None, **filters: Any) -> Any:
+    def cancel(self, id: str | UUID | None = None, **filters: Any) -> Any:
         """Cancel one job (True unless it had ended, raises `JobNotFound`), or all that match filters (their number)."""
         driver = self._need("control", "cancel a job")
         return self._change(driver.cancel, id, filters, lambda before: before in {"pending", "scheduled", "running"})
 
-    def retry(self, id: str | None = None, **filters: Any) -> Any:
+    def retry(self, id: str | UUID | None = None, **filters: Any) -> Any:
         """Start a failed or cancelled job over (False in other states), or all that match filters (their number)."""
         driver = self._need("control", "retry a job")
         changed = self._change(driver.retry, id, filters, lambda before: before in {"failed", "cancelled"})
         self._run_inline()
         return changed
 
-    def delete(self, id: str | None = None, **filters: Any) -> Any:
+    def delete(self, id: str | UUID | None = None, **filters: Any) -> Any:
         """Remove a job and its record (False while it runs), or all that match filters (their number)."""
         driver = self._need("control", "delete a job")
         return self._change(driver.delete, id, filters, lambda before: before != "running")
@@ -528,22 +525,20 @@ class Queue:
     def _change(
         self,
         verb: Callable[[Sequence[str]], list[State | None]],
-        id: str | None,
+        id: str | UUID | None,
         filters: dict[str, Any],
         changed: Callable[[State], bool],
     ) -> bool | int:
+        chosen = given(filters, id=id)
         if id is not None:
-            [before] = verb([id])
+            sought = sought_id(id)
+            [before] = verb([sought])
             if before is None:
-                message = f"there is no job {id}, or its record is past its retention"
-                raise JobNotFound(message)
+                raise no_job(sought)
             return changed(before)
-        if not filters:
-            message = "give a job's id, or a filter such as state=, queue=, type= or tag="
-            raise ConfigurationError(message)
         count, after = 0, None
         while True:
-            page = self.jobs(limit=PAGE, after=after, **filters)
+            page = self.jobs(limit=PAGE, after=after, **chosen)
             before_all = verb([job.id for job in page]) if page else []
             count += sum(before is not None and changed(before) for before in before_all)
             after = page.next

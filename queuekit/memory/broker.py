@@ -38,6 +38,7 @@ from queuekit.contract import (
     State,
     Wakeup,
     WorkerInfo,
+    place_of,
 )
 from queuekit.memory.job import TERMINAL, Job
 from queuekit.memory.lines import ConcurrencyGate, KeyLines, Line, RateGate
@@ -522,7 +523,7 @@ class Broker:
         """Return one page in order of acceptance."""
         with self._lock:
             shift = self.clock.time() - self.clock.monotonic()
-            after = int(query.after) if query.after else 0
+            after = place_of(query)
             found = sorted((job for job in self._matching(query) if job.seq > after), key=lambda job: job.seq)
             page = found[: query.limit]
             more = str(page[-1].seq) if len(found) > len(page) and page else None

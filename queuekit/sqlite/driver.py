@@ -34,6 +34,7 @@ from queuekit.contract import (
     Url,
     Wakeup,
     WorkerInfo,
+    place_of,
 )
 from queuekit.sqlite import diagnosis, schema
 from queuekit.sqlite.errors import sqlite_errors
@@ -589,7 +590,7 @@ class SqliteDriver:
 
 def _conditions(query: Query) -> tuple[list[str], list[Any]]:
     """Return the WHERE clause of a query."""
-    conditions, values = ["seq > ?"], [int(query.after) if query.after else 0]
+    conditions, values = ["seq > ?"], [place_of(query)]
     found: list[Any] = list(values)
     if query.states:
         conditions.append(f"state IN ({', '.join('?' * len(query.states))})")

@@ -69,6 +69,12 @@ def test_jobs_as_json_can_be_paged_through(queue: Queue, capsys: pytest.CaptureF
     assert seen == sent
 
 
+def test_a_cursor_that_is_none_is_told_in_one_sentence(queue: Queue, capsys: pytest.CaptureFixture[str]) -> None:
+    queue.dispatch(Job("app.add", {"a": 1, "b": 1}))
+    assert run("jobs", "app:queue", "--after", "garbage") == USAGE
+    assert "after='garbage' (str) is refused: give the `next` of the page before" in capsys.readouterr().err
+
+
 def test_jobs_shows_why_a_job_failed(queue: Queue, capsys: pytest.CaptureFixture[str]) -> None:
     queue.dispatch(Job("app.bad", {}))
     work_off(queue)

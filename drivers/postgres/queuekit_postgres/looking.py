@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from queuekit.contract import Page, Query, QueueCounts, Record
+from queuekit.contract import Page, Query, QueueCounts, Record, place_of
 from queuekit_postgres.records import record_of
 from queuekit_postgres.work import Work, listed
 
@@ -55,7 +55,7 @@ def browse(work: Work, query: Query) -> Page:
 def _conditions(query: Query) -> tuple[list[str], dict[str, Any]]:
     """Return the WHERE clause of a query."""
     conditions = ["seq > %(after)s"]
-    values: dict[str, Any] = {"after": int(query.after) if query.after else 0}
+    values: dict[str, Any] = {"after": place_of(query)}
     if query.states:
         conditions.append("state::text = ANY(%(states)s)")
         values["states"] = list(query.states)

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 
-from queuekit import DriverRejected, DriverUnavailable, Job, PoolTimeout, Queue
-from queuekit.contract import AmbiguousSend, Done, Message, SystemClock
+from queuekit import ConfigurationError, DriverRejected, DriverUnavailable, Job, PoolTimeout, Queue
+from queuekit.contract import AmbiguousSend, Done, Message, Query, SystemClock
 from queuekit.ids import new_id
 from queuekit_integration.faults import interrupted_at_every_step
 from queuekit_integration.harness import wait_until
@@ -229,3 +229,10 @@ def test_a_pipeline_whose_time_is_over_says_so(postgres):
         with pytest.raises(TimedOut, match="time limit"), pipelined(connection):
             connection.execute("SELECT pg_sleep(2)")
     assert connection.closed
+
+
+def test_a_foreign_cursor_is_refused(make):
+    driver = make()
+    driver.open()
+    with pytest.raises(ConfigurationError, match=r"after='garbage'"):
+        driver.browse(Query(after="garbage"))

@@ -30,6 +30,7 @@ from queuekit.contract import (
     Url,
     Wakeup,
     WorkerInfo,
+    place_of,
     refuse,
 )
 from queuekit_redis import codec
@@ -258,7 +259,7 @@ class RedisDriver:
         """Return a page of records; see the contract."""
         codes = "".join(codec.CODES[state] for state in query.states)
         text = query.search or query.tag or query.type or ""
-        after = query.after or "0"
+        after = str(place_of(query))
         page: list[tuple[str, Record]] = []
         while True:
             wanted = pack([after, LOOK, codes, query.queue or "", text])

@@ -24,6 +24,7 @@ from queuekit.contract import (
     PartialSend,
     Patience,
     PoolTimeout,
+    Query,
     SystemClock,
     Wakeup,
 )
@@ -494,3 +495,13 @@ def test_an_open_driver_reads_no_file(driver_of, monkeypatch):
     driver.send([message()])
     [delivery] = driver.claim(["default"], limit=1, lease=10)
     assert driver.settle([Done(delivery)]) == ["applied"]
+
+
+def test_pages_follow_one_another_and_a_foreign_cursor_is_refused(driver_of):
+    driver = driver_of()
+    ids = [new_id() for _ in range(3)]
+    driver.send([Message(id, "default", "t", "{}") for id in ids])
+    first = driver.browse(Query(limit=2))
+    assert [record.id for record in (*first.records, *driver.browse(Query(after=first.next)).records)] == ids
+    with pytest.raises(ConfigurationError, match=r"after='garbage'"):
+        driver.browse(Query(after="garbage"))
