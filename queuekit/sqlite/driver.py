@@ -35,6 +35,8 @@ from queuekit.contract import (
     Wakeup,
     WorkerInfo,
     place_of,
+    read_number,
+    seconds,
 )
 from queuekit.sqlite import diagnosis, schema
 from queuekit.sqlite.errors import sqlite_errors
@@ -49,6 +51,8 @@ T = TypeVar("T")
 BODY_BYTES = 16 << 20
 BATCH = 5000
 """Messages in one transaction: about 25 ms of the file's lock."""
+LONGEST_BUSY = 86_400.0
+"""Seconds: SQLite counts them in milliseconds, of which an integer has 24 days."""
 SYNCHRONOUS = ("NORMAL", "FULL", "EXTRA", "OFF")
 TERMINAL = ("completed", "failed", "cancelled")
 
@@ -77,8 +81,8 @@ class SqliteDriver:
         if str(synchronous).upper() not in SYNCHRONOUS:
             message = f"synchronous={synchronous!r} is refused: give one of {', '.join(SYNCHRONOUS)}"
             raise ConfigurationError(message)
-        self._busy = _positive("busy_timeout", busy_timeout)
-        self._poll = _positive("poll_interval", poll_interval)
+        self._busy = seconds("busy_timeout", busy_timeout, zero=False, most=LONGEST_BUSY)
+        self._poll = seconds("poll_interval", poll_interval, zero=False)
         self._clock: Clock = clock or SystemClock()
         self.limits = Limits(name="sqlite", batch=BATCH, body_bytes=BODY_BYTES, resolution=self._poll + 0.02)
         self._writer = Writer(self.path, synchronous=str(synchronous).upper(), busy_timeout=self._busy)
@@ -101,7 +105,7 @@ class SqliteDriver:
         options: dict[str, Any] = dict(url.options)
         for name in ("busy_timeout", "poll_interval"):
             if name in options:
-                options[name] = _number(name, options[name])
+                options[name] = read_number(name, options[name])
         return cls(path, namespace=namespace, clock=clock, **options)
 
     def _write_statements(self) -> None:
@@ -606,18 +610,3 @@ def _conditions(query: Query) -> tuple[list[str], list[Any]]:
         conditions.append("(instr(id, ?) OR instr(type, ?) OR instr(body, ?))")
         found += [query.search] * 3
     return conditions, found
-
-
-def _number(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        message = f"{name}={text!r} is refused: give seconds as a number"
-        raise ConfigurationError(message) from None
-
-
-def _positive(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        message = f"{name}={value!r} ({type(value).__name__}) is refused: give a number of seconds above 0"
-        raise ConfigurationError(message)
-    return float(value)

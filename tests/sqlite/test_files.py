@@ -114,7 +114,9 @@ def test_leases_of_an_earlier_boot_have_ended(tmp_path: Path) -> None:
     after.close()
 
 
-@pytest.mark.parametrize("option", [{"synchronous": "MAYBE"}, {"busy_timeout": -1}, {"poll_interval": 0}])
+@pytest.mark.parametrize(
+    "option", [{"synchronous": "MAYBE"}, {"busy_timeout": -1}, {"busy_timeout": 3e6}, {"poll_interval": 0}]
+)
 def test_bad_options_are_named(option: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(option))):
         SqliteDriver("jobs.db", **option)  # type: ignore[arg-type]

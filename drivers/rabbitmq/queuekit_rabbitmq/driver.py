@@ -50,13 +50,18 @@ OLDEST = (3, 10)
 class RabbitMQDriver:
     """Jobs in the queues of one virtual host: a transport, which carries and lends, and keeps no records.
 
-    A lease lasts as long as the connection that it was lent on. See `Settings` for what can be set.
+    A lease lasts as long as the connection that it was lent on. Give an address (`amqp://user:password@host/vhost?heartbeat=10`) or
+    `Settings`.
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, namespace: str | None = None, clock: Clock | None = None
+        self,
+        settings: Settings | Url | str | None = None,
+        *,
+        namespace: str | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        self.settings = settings or Settings()
+        self.settings = Settings.of(settings)
         self._namespace = Namespace(namespace)
         self._clock: Clock = clock or SystemClock()
         self.limits = Limits(

@@ -88,8 +88,18 @@ class Settings:
         )
 
     @classmethod
+    def of(cls, given: Settings | Url | str | None) -> Settings:
+        """Return settings as they are given: made already, or as an address; None: the broker of this machine."""
+        if given is None or isinstance(given, Settings):
+            return given or cls()
+        return cls.from_url(given if isinstance(given, Url) else Url.parse(given))
+
+    @classmethod
     def from_url(cls, url: Url) -> Settings:
         """Read an address: `amqp://user:password@host:port,host:port/vhost?heartbeat=15`."""
+        if url.scheme not in {"amqp", "amqps"}:
+            message = f"{url} is no address of a RabbitMQ broker: write amqp://user:password@host/, or amqps:// for TLS"
+            raise ConfigurationError(message)
         url.refuse_unknown(OPTIONS, several_hosts=True)
         tls = url.scheme == "amqps"
         usual = TLS_PORT if tls else PORT

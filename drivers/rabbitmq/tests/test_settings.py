@@ -112,3 +112,15 @@ def test_certificates_that_have_gone_meanwhile_do_not_look_like_a_broker_that_is
     with pytest.raises(DriverRejected, match="cafile="):
         driver.open()
     driver.close()
+
+
+def test_a_driver_takes_an_address_or_settings() -> None:
+    address = "amqp://me:secret@broker/shop?heartbeat=5"
+    drivers = [RabbitMQDriver(address), RabbitMQDriver(Url.parse(address)), RabbitMQDriver(settings(address))]
+    assert [driver.settings for driver in drivers] == [settings(address)] * 3
+
+
+@pytest.mark.parametrize("given", [5, {}, "http://broker/"])
+def test_a_driver_refuses_what_is_neither(given: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        RabbitMQDriver(given)

@@ -129,19 +129,19 @@ class SqsDriver:
     """Jobs on Amazon SQS: a transport. It carries and lends, and keeps no records.
 
     Standard queues promise no order; `fifo=True` keeps the order of each `key`, also through retries, and has no delays.
-    Every option is a field of `Settings`, and may stand in the address: `sqs://eu-west-1?fifo=true&create=true`.
+    Give an address (`sqs://eu-west-1?fifo=true&create=true`), `Settings`, or their fields by name.
     """
 
     def __init__(
         self,
-        settings: Settings | None = None,
+        settings: Settings | Url | str | None = None,
         *,
         namespace: str | None = None,
         clock: Clock | None = None,
         store: ObjectStore | None = None,
         **options: Any,
     ) -> None:
-        self._settings = settings or Settings(**options)
+        self._settings = Settings.of(settings, options)
         self._namespace = Namespace(namespace)
         self._clock: Clock = clock or SystemClock()
         if store is None and self._settings.offload is not None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
-from queuekit.contract import ConfigurationError, Url
+from queuekit.contract import ConfigurationError, Url, flag, read_flag, read_number, read_whole, refuse, seconds, whole
 
 __all__ = [
     "LARGEST",
@@ -36,6 +36,7 @@ ROOM = 4096
 """Bytes left to the attribute: what a body may have is `message_bytes` without them."""
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d{1,2}")
 RETENTION = (60, 1_209_600)
+LONGEST_TIMEOUT = 3600.0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,16 +69,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where payloads go that are too large for a message: `s3://bucket/prefix` or a folder's path."""
 
     def __post_init__(self) -> None:
+        for name in TEXTS:
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value):
+                raise ConfigurationError(f"{name} ({type(value).__name__}) is refused: give a text, or leave it out")
         if self.region is not None and not REGION.fullmatch(self.region):
             raise ConfigurationError(f"{self.region!r} is no AWS region: write it as in sqs://eu-west-1")
+        if self.endpoint is not None and not self.endpoint.startswith(("http://", "https://")):
+            raise refuse("endpoint", self.endpoint, "give an address such as http://localhost:4566")
         if (self.access_key is None) != (self.secret_key is None):
             raise ConfigurationError("access_key and secret_key are set together, or neither is")
-        _whole("poll", self.poll, 1, LONGEST_POLL)
-        _whole("polls", self.polls, 1, 32)
-        _whole("message_bytes", self.message_bytes, 2 * ROOM, LARGEST)
-        _whole("retention", self.retention, *RETENTION)
-        for name in ("connect_timeout", "read_timeout", "patience"):
-            _seconds(name, getattr(self, name))
+        for name in FLAGS:
+            flag(name, getattr(self, name))
+        for name, (least, most) in WHOLE.items():
+            whole(name, getattr(self, name), least=least, most=most)
+        for name in SECONDS:
+            checked = seconds(name, getattr(self, name), zero=False, most=LONGEST_TIMEOUT)
+            msgspec.structs.force_setattr(self, name, checked)
 
     def __repr__(self) -> str:
         """Leave the secret out."""
@@ -85,8 +93,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Settings({', '.join(shown)})"
 
     @classmethod
+    def of(cls, given: Settings | Url | str | None, options: Mapping[str, Any]) -> Settings:
+        """Return settings as they are given: made already, as an address, or as options by name."""
+        if given is not None and options:
+            message = f"{', '.join(options)} beside settings is refused: set that in the settings or the address too"
+            raise ConfigurationError(message)
+        if isinstance(given, Settings):
+            return given
+        if given is not None:
+            return cls.from_url(given if isinstance(given, Url) else Url.parse(given))
+        if unknown := [name for name in options if name not in cls.__struct_fields__]:
+            known = ", ".join(sorted(cls.__struct_fields__))
+            raise ConfigurationError(f"the sqs driver has no option {unknown[0]!r} (its options: {known})")
+        return cls(**options)
+
+    @classmethod
     def from_url(cls, url: Url) -> Settings:
         """Read `sqs://KEY:SECRET@region?option=value`; raises `ConfigurationError` for what does not fit."""
+        if url.scheme != "sqs":
+            raise ConfigurationError(f"{url} is no address of SQS: write sqs://eu-west-1")
         if url.path.strip("/") or url.port is not None:
             raise ConfigurationError(f"{url} has a path or port: write sqs://eu-west-1?endpoint=http://host:port")
         url.refuse_unknown(READERS)
@@ -101,58 +126,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return {"aws_access_key_id": self.access_key, "aws_secret_access_key": self.secret_key}
 
 
-def _whole(name: str, value: object, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ConfigurationError(f"{name}={value!r} is refused: give a whole number from {least} to {most:,}")
-
-
-def _seconds(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 3600:
-        raise ConfigurationError(f"{name}={value!r} is refused: give a number of seconds above 0, at most 3600")
-
-
-def _read_flag(name: str, text: str) -> bool:
-    if text not in {"true", "false"}:
-        raise ConfigurationError(f"{name}={text!r} is refused: give true or false")
-    return text == "true"
-
-
-def _read_whole(name: str, text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise ConfigurationError(f"{name}={text!r} is refused: give a whole number")
-    return int(text)
-
-
-def _read_seconds(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ConfigurationError(f"{name}={text!r} is refused: give seconds as a number") from None
-
-
-def _read_endpoint(name: str, text: str) -> str:
-    if not text.startswith(("http://", "https://")):
-        raise ConfigurationError(f"{name}={text!r} is refused: give an address such as http://localhost:4566")
+def _as_it_is(name: str, text: str) -> str:
+    """Return the text; what it may be is checked with the other settings."""
+    del name
     return text
 
 
-def _read_text(name: str, text: str) -> str:
-    if not text:
-        raise ConfigurationError(f"{name} is empty")
-    return text
-
-
-READERS = {
-    "endpoint": _read_endpoint,
-    "fifo": _read_flag,
-    "create": _read_flag,
-    "retention": _read_whole,
-    "message_bytes": _read_whole,
-    "poll": _read_whole,
-    "polls": _read_whole,
-    "connect_timeout": _read_seconds,
-    "read_timeout": _read_seconds,
-    "patience": _read_seconds,
-    "offload": _read_text,
+TEXTS = ("region", "endpoint", "access_key", "secret_key", "offload")
+FLAGS = ("fifo", "create")
+WHOLE = {"retention": RETENTION, "message_bytes": (2 * ROOM, LARGEST), "poll": (1, LONGEST_POLL), "polls": (1, 32)}
+"""Whole numbers, the least and the most of each."""
+SECONDS = ("connect_timeout", "read_timeout", "patience")
+READERS: dict[str, Callable[[str, str], Any]] = {
+    **dict.fromkeys(("endpoint", "offload"), _as_it_is),
+    **dict.fromkeys(FLAGS, read_flag),
+    **dict.fromkeys(WHOLE, read_whole),
+    **dict.fromkeys(SECONDS, read_number),
 }
 """The options of an address, and how each is read."""
