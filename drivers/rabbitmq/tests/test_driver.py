@@ -80,6 +80,14 @@ def test_a_replay_that_fails_leaves_the_dead_to_the_next_one(make: Make, monkeyp
     wait_until(lambda: driver.replay("default") == [delivery.message.id], "the dead job to be replayed", seconds=5)
 
 
+def test_a_job_that_is_kept_for_no_time_is_not_among_the_dead(make: Make) -> None:
+    driver = make()
+    driver.send([message("short", retain=0.0)])
+    [delivery] = claim(driver)
+    assert driver.settle([Dead(delivery, "error")]) == ["applied"]
+    assert driver.count(["default"])[0].failed == 0
+
+
 def test_a_dead_job_says_why_in_its_headers(make: Make, node: ProcessServer, namespace: str) -> None:
     driver = make()
     driver.send([message("why")])

@@ -112,7 +112,7 @@ class Settling:
             case Released():
                 self._released(step, outcome)
             case Dead():
-                step.letters = [self._letter(outcome, lent)]
+                step.letters = [] if lent.label.retain == 0 else [self._letter(outcome, lent)]
         return step
 
     def _again(self, step: Step, outcome: Again) -> None:

@@ -133,6 +133,14 @@ def test_a_dead_letter_says_why_and_runs_again_when_it_is_replayed(h):
     assert driver.replay("default") == []
 
 
+def test_a_job_that_is_kept_for_no_time_leaves_no_dead_letter(h):
+    driver = h.driver()
+    driver.send([h.message(retain=0.0)])
+    assert driver.settle([Dead(h.claim_one(driver), "error")]) == ["applied"]
+    assert driver.claim(["default"], limit=1, lease=30) == []
+    assert driver.replay("default") == []
+
+
 def test_twelve_hours_after_its_receipt_a_lease_is_over(h, stub):
     driver = h.through(stub)
     driver.send([h.message()])
