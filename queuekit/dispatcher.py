@@ -17,7 +17,6 @@ from queuekit.contract import (
     Clock,
     Driver,
     FreshSend,
-    Limits,
     Message,
     PartialSend,
     Patience,
@@ -40,6 +39,7 @@ from queuekit.handlers import Handler, Registry, encode_payload
 from queuekit.ids import new_id
 from queuekit.job import Job
 from queuekit.options import NO_OPTIONS, Options
+from queuekit.remedies import pairing, unsupported
 
 __all__ = ["Dispatcher", "Plan"]
 
@@ -342,7 +342,7 @@ class Dispatcher:
                 self._driver,
                 "transactional",
                 "dispatch inside your database transaction",
-                "use a SQL engine (sqlite://, postgresql://), or dispatch after your commit",
+                without="dispatch after your commit",
             )
         self._opened()
         receipts: list[Receipt] = self._driver.send_in(connection, messages)  # type: ignore[attr-defined]
@@ -410,56 +410,51 @@ def _partial(
     return PartialDispatch(text, accepted=accepted, failed=failed, unknown=unknown)
 
 
-def unsupported(driver: Driver, feature: str, what: str, remedy: str) -> UnsupportedError:
-    """Return the sentence that says which side lacks what, and what to do."""
-    name = driver.limits.name
-    return UnsupportedError(f"the {name} driver cannot {what}: {remedy}", driver=name, feature=feature, remedy=remedy)
+_LEAVE_OUT = "leave the option out"
 
-
-_STORE = 'pair it with a store, as in Queue("{name}://…", store="redis://…"), or leave the option out'
-
-_SQL = 'use a SQL engine (sqlite://, postgresql://), or leave settle="transaction" out and let the worker settle'
+_SETTLE = 'leave settle="transaction" out and let the worker settle'
 
 _NEEDS: tuple[tuple[str, Callable[[Options], bool], str, str], ...] = (
-    ("delay", lambda o: bool(o.delay) or o.at is not None, "delay a job", _STORE),
-    ("key", lambda o: o.key is not None, "keep order per key", _STORE),
-    ("concurrency", lambda o: o.concurrency is not None, "limit concurrency per key", _STORE),
-    ("rate_limit", lambda o: o.rate_limit is not None, "limit a rate", _STORE),
-    ("priority", lambda o: o.priority is not None and o.priority != 4, "order by priority", _STORE),
-    ("transactional_settle", lambda o: o.settle == "transaction", "complete a job in its handler's transaction", _SQL),
+    ("delay", lambda o: bool(o.delay) or o.at is not None, "delay a job", _LEAVE_OUT),
+    ("key", lambda o: o.key is not None, "keep order per key", _LEAVE_OUT),
+    ("concurrency", lambda o: o.concurrency is not None, "limit concurrency per key", _LEAVE_OUT),
+    ("rate_limit", lambda o: o.rate_limit is not None, "limit a rate", _LEAVE_OUT),
+    ("priority", lambda o: o.priority is not None and o.priority != 4, "order by priority", _LEAVE_OUT),
+    (
+        "transactional_settle",
+        lambda o: o.settle == "transaction",
+        "complete a job in its handler's transaction",
+        _SETTLE,
+    ),
 )
-"""Feature, whether these options ask for it, what it is in words, and what to do without it."""
+"""Feature, whether these options ask for it, what it is in words, and how to do without it."""
 
 
 def refuse_unsupported(options: Options, driver: Driver, features: frozenset[str]) -> None:
     """Raise `UnsupportedError` for the first option that this driver cannot honour."""
-    for feature, asked, what, remedy in _NEEDS:
+    for feature, asked, what, without in _NEEDS:
         if feature not in features and asked(options):
-            raise unsupported(driver, feature, what, remedy.format(name=driver.limits.name))
+            raise unsupported(driver, feature, what, without=without)
     if options.unique and "unique" not in features:
         _refuse_unique(options, driver)
-    _refuse_long_attempt(options.timeout, driver.limits)
+    _refuse_long_attempt(options.timeout, driver)
 
 
 def _refuse_unique(options: Options, driver: Driver) -> None:
     """Let the one window pass that a driver without the feature may have: it cannot raise, replace, or free a scope early."""
-    window, remedy = driver.limits.unique_window, _STORE.format(name=driver.limits.name)
+    window = driver.limits.unique_window
     if window is None:
-        raise unsupported(driver, "unique", "make a job unique", remedy)
+        raise unsupported(driver, "unique", "make a job unique", without=_LEAVE_OUT)
     asked = (options.unique_for, options.until or "end", options.on_conflict or "return")
     if asked != (window, "end", "return"):
         what = f"make a job unique otherwise than with unique_for={window:g}, and neither until nor on_conflict"
-        raise unsupported(driver, "unique", what, remedy)
+        raise unsupported(driver, "unique", what, without=_LEAVE_OUT)
 
 
-def _refuse_long_attempt(timeout: float | None, limits: Limits) -> None:
-    if (
-        limits.longest_lease is not None
-        and timeout is not None
-        and timeout > bounds.longest_attempt(limits.longest_lease)
-    ):
-        message = (
-            f"timeout={timeout:g} is refused: {limits.name} takes a job back after {limits.longest_lease:g} s; "
-            f"give at most {bounds.longest_attempt(limits.longest_lease):g}, or pair it with a store, whose lease has no such bound"
-        )
-        raise UnsupportedError(message, feature="timeout", driver=limits.name)
+def _refuse_long_attempt(timeout: float | None, driver: Driver) -> None:
+    lease, name = driver.limits.longest_lease, driver.limits.name
+    if timeout is None or lease is None or timeout <= bounds.longest_attempt(lease):
+        return
+    remedy = f"give at most {bounds.longest_attempt(lease):g}, or {pairing(driver)}, whose lease has no such bound"
+    message = f"timeout={timeout:g} is refused: the {name} driver takes a job back after {lease:g} s; {remedy}"
+    raise UnsupportedError(message, driver=name, feature="timeout", remedy=remedy)

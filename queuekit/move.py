@@ -30,6 +30,7 @@ from queuekit.contract import (
     UnsupportedError,
 )
 from queuekit.envelope import Undecodable, UnknownVersion, decode, rewrite
+from queuekit.remedies import remedy
 
 __all__ = ["Moved", "move"]
 
@@ -81,8 +82,9 @@ def move(
 
 def _names(source: Driver) -> list[str]:
     if not isinstance(source, Count):
-        message = f"{source.limits.name} cannot list its queues: name them"
-        raise UnsupportedError(message, driver=source.limits.name, feature="count", remedy="--queue NAME")
+        name, advice = source.limits.name, "name them, with --queue NAME"
+        message = f"the {name} driver cannot list its queues (feature 'count'): {advice}"
+        raise UnsupportedError(message, driver=name, feature="count", remedy=advice)
     return [counts.queue for counts in source.count()]
 
 
@@ -189,21 +191,25 @@ def _hopping(message: Message, limits: Limits, now: float) -> Message:
 _LOST: tuple[tuple[str, Callable[[Message], Any], Callable[[Driver], bool]], ...] = (
     ("key", lambda message: message.key, lambda target: target.limits.keys),
     ("concurrency", lambda message: message.concurrency, lambda target: target.limits.limits),
-    ("rate limit", lambda message: message.rate, lambda target: target.limits.limits),
-    ("unique scope", lambda message: message.unique, lambda target: isinstance(target, UniqueSend)),
+    ("rate_limit", lambda message: message.rate, lambda target: target.limits.limits),
+    ("unique", lambda message: message.unique, lambda target: isinstance(target, UniqueSend)),
     ("priority", lambda message: message.priority != 4, lambda target: target.limits.priorities),
     ("delay", lambda message: message.at, lambda target: target.limits.delays),
 )
-"""What a message asks for, and whether a target honours it."""
+"""What a message asks for, by the name of the feature, and whether a target honours it."""
+_WORDS = {"rate_limit": "rate limit", "unique": "unique scope"}
 
 
 def _refuse_what_is_lost(message: Message, target: Driver) -> None:
     name = target.limits.name
-    for what, asked, honoured in _LOST:
+    for feature, asked, honoured in _LOST:
         if asked(message) and not honoured(target):
-            text = f"job {message.id} ({message.type}) has a {what}, which {name} cannot honour: it and what follows stay; "
-            raise UnsupportedError(f"{text}pair {name} with a store", driver=name, feature=what, remedy="store=")
+            advice = remedy(target, feature)
+            what = _WORDS.get(feature, feature)
+            text = f"job {message.id} ({message.type}) has a {what}, which {name} cannot honour: it and what follows stay; {advice}"
+            raise UnsupportedError(text, driver=name, feature=feature, remedy=advice)
     size = len(message.body.encode("utf-8", "surrogateescape"))
     if size > target.limits.body_bytes:
-        text = f"job {message.id} ({message.type}) has {size:,} bytes, and {name} carries {target.limits.body_bytes:,}"
-        raise UnsupportedError(text, driver=name, feature="body", remedy="")
+        advice = "move to a backend that carries more"
+        text = f"job {message.id} ({message.type}) has {size:,} bytes, and the {name} driver carries {target.limits.body_bytes:,}: {advice}"
+        raise UnsupportedError(text, driver=name, feature="body", remedy=advice)

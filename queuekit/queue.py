@@ -22,7 +22,7 @@ from queuekit.contract import (
     enter,
     namespace_of,
 )
-from queuekit.dispatcher import Dispatcher, refuse_unsupported, unsupported
+from queuekit.dispatcher import Dispatcher, refuse_unsupported
 from queuekit.drivers import connect, features_of, known_features
 from queuekit.durations import Duration, checked_name, refuse, seconds, whole
 from queuekit.errors import ConfigurationError, QueuekitError
@@ -36,6 +36,7 @@ from queuekit.info import JobInfo, JobPage, job_info
 from queuekit.job import Job
 from queuekit.jobtype import JobType
 from queuekit.options import HANDLER_OPTIONS, HandlerOptions, Options
+from queuekit.remedies import unsupported
 from queuekit.stats import Capabilities, Health, Stats
 
 if TYPE_CHECKING:
@@ -228,10 +229,7 @@ class Queue:
                 raise self._lacks(feature, f"do what requires={feature!r} asks for")
 
     def _lacks(self, feature: str, what: str) -> ConfigurationError:
-        remedy = (
-            'use an engine (memory://, sqlite://, redis://, postgresql://), or pair it with one: Queue(…, store="…")'
-        )
-        return unsupported(self.driver, feature, what, remedy)
+        return unsupported(self.driver, feature, what)
 
     def _need(self, feature: str, what: str) -> Any:
         """Return the driver for a feature that it has; raises `UnsupportedError` when it lacks it."""
