@@ -267,9 +267,9 @@ class Dispatcher:
         """Send one job."""
         now = self._clock.time()
         message = self._hopping(plan.message(payload, now, self._driver.limits.body_bytes, self.backend_time), now)
-        if connection is not None:
-            return self._send_in(connection, [message])[0]
         patience = self._patience(timeout, cancel)
+        if connection is not None:
+            return self._send_in(connection, [message], patience)[0]
         self._opened()
         self._prepare(message.queue)
         if message.unique is None or not self._tells_duplicates:
@@ -297,9 +297,9 @@ class Dispatcher:
         connection: Any = None,
     ) -> list[Receipt]:
         """Send encoded jobs in as few calls as the backend's batch size allows."""
-        if connection is not None:
-            return self._send_in(connection, made)
         patience = self._patience(timeout, cancel)
+        if connection is not None:
+            return self._send_in(connection, made, patience)
         self._opened()
         for queue in {message.queue for message in made}:
             self._prepare(queue)
@@ -336,7 +336,7 @@ class Dispatcher:
         _refuse_duplicates(messages, receipts)
         return receipts
 
-    def _send_in(self, connection: Any, messages: Sequence[Message]) -> list[Receipt]:
+    def _send_in(self, connection: Any, messages: Sequence[Message], patience: Patience | None) -> list[Receipt]:
         if "transactional" not in self._features:
             raise unsupported(
                 self._driver,
@@ -345,6 +345,8 @@ class Dispatcher:
                 without="dispatch after your commit",
             )
         self._opened()
+        if patience is not None:
+            patience.check()
         receipts: list[Receipt] = self._driver.send_in(connection, messages)  # type: ignore[attr-defined]
         _refuse_duplicates(messages, receipts)
         if self._events.active:

@@ -25,7 +25,7 @@ from queuekit.contract import (
 from queuekit.dispatcher import Dispatcher, refuse_unsupported
 from queuekit.drivers import connect, features_of, known_features
 from queuekit.durations import Duration, checked_name, refuse, seconds, whole
-from queuekit.errors import ConfigurationError, QueuekitError
+from queuekit.errors import ConfigurationError, QueueClosed, QueuekitError
 from queuekit.events import Events, Observer
 from queuekit.filters import given, query_of
 from queuekit.handle import JobHandle
@@ -159,10 +159,10 @@ class Queue:
         if self._worker is not None:
             message = "swap_driver while workers run: call shutdown() first"
             raise ConfigurationError(message)
-        kept = (self.driver, self.clock, self.features, self._dispatcher, self._opened, self._prepared)
+        kept = (self.driver, self.clock, self.features, self._dispatcher, self._opened, self._closed, self._prepared)
         coalescer = self._coalescer
         self.driver, self.clock, self.features = driver, clock, features_of(driver)
-        self._opened, self._prepared = False, set()
+        self._opened, self._closed, self._prepared = False, False, set()
         self._coalescer = None
         self._dispatcher = self._make_dispatcher()
 
@@ -170,18 +170,19 @@ class Queue:
             if self._coalescer is not None:
                 self._coalescer.close()
             self._coalescer = coalescer
-            self.driver, self.clock, self.features, self._dispatcher, self._opened, self._prepared = kept
+            self.driver, self.clock, self.features, self._dispatcher, self._opened, self._closed, self._prepared = kept
 
         return restore
 
     # ------------------------------------------------------------------------------------------------------- life
 
     def open(self) -> None:
-        """Connect now instead of at the first use. Idempotent."""
+        """Connect now instead of at the first use. Idempotent; raises `QueueClosed` after `close`."""
         if self._opened:
             return
         with self._lock:
-            if not self._opened and not self._closed:
+            if not self._opened:
+                self._refuse_closed()
                 self.driver.open()
                 self._opened = True
 
@@ -192,7 +193,10 @@ class Queue:
             self._prepared.add(queue)
 
     def close(self) -> None:
-        """Stop this queue's workers (waiting up to 30 s for running jobs) and let go of the backend. Idempotent."""
+        """Stop this queue's workers (waiting up to 30 s for running jobs) and let go of the backend. Idempotent.
+
+        Afterwards everything that needs the backend raises `QueueClosed`.
+        """
         self.shutdown(timeout=30)
         with self._lock:
             coalescer, self._coalescer = self._coalescer, None
@@ -200,8 +204,10 @@ class Queue:
         if coalescer is not None:
             coalescer.close()
         self.driver.close()
+        self._opened = False
 
     def __enter__(self) -> Self:
+        self._refuse_closed()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -644,7 +650,8 @@ class Queue:
 
     def _refuse_closed(self) -> None:
         if self._closed:
-            self.driver.open()  # raises QueueClosed: the driver says it best
+            message = "this queue was closed; build a new one"
+            raise QueueClosed(message)
 
     def __repr__(self) -> str:
         return f"<Queue {self.driver.limits.name} namespace={self.namespace!r}>"

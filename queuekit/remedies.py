@@ -6,11 +6,11 @@ from queuekit.contract import Driver, Records, UnsupportedError
 
 __all__ = ["pairing", "remedy", "unsupported"]
 
-ENGINES = "memory://, sqlite:///jobs.db, redis:// or postgresql://"
-SQL = "sqlite:///jobs.db or postgresql://"
+ENGINES = "an engine (memory://, sqlite:///jobs.db, redis:// or postgresql://)"
+SQL = "a SQL engine (sqlite:///jobs.db or postgresql://)"
 HAVE = {
     "migrate": SQL,
-    "priority": f"amqp://, {ENGINES}",
+    "priority": f"amqp://, or {ENGINES}",
     "server_clock": "redis:// or postgresql://",
     "transactional": SQL,
     "transactional_settle": SQL,

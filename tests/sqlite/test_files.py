@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from queuekit import ConfigurationError, DriverRejected, DriverUnavailable, Job, Queue
+from queuekit import (
+    ConfigurationError,
+    DispatchCancelled,
+    DispatchTimeout,
+    DriverRejected,
+    DriverUnavailable,
+    Job,
+    Queue,
+)
 from queuekit.contract import Done, Message
 from queuekit.ids import new_id
 from queuekit.sqlite import SqliteDriver
@@ -149,4 +159,20 @@ def test_a_transaction_that_read_before_another_wrote_is_told_to_begin_otherwise
     connection.execute("COMMIT")
     connection.close()
     assert queue.stats().pending == 3
+    queue.close()
+
+
+def test_a_dispatch_in_the_callers_transaction_may_be_withdrawn_or_too_late(tmp_path: Path) -> None:
+    queue = Queue(f"sqlite:///{tmp_path}/jobs.db")
+    queue.open()
+    withdrawn = threading.Event()
+    withdrawn.set()
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as connection:
+        for send in (lambda **o: queue.dispatch(Job("t"), **o), lambda **o: queue.dispatch_many([Job("t")] * 2, **o)):
+            with pytest.raises(DispatchCancelled):
+                send(connection=connection, cancel=withdrawn)
+            with pytest.raises(DispatchTimeout):
+                send(connection=connection, timeout=0)
+        connection.commit()
+    assert queue.stats().pending == 0
     queue.close()

@@ -35,7 +35,7 @@ def test_every_address_that_a_remedy_names_has_the_feature(url: str, store: str 
         if pairing is not None:
             assert url.startswith(pairing[1].removesuffix("…"))
             assert feature in Queue(url, store=whole(pairing[2])).features, advice
-        named = re.findall(r"\w+://\S*?(?=,| or |$)", advice.rpartition("use ")[2])
+        named = re.findall(r"\w+://\S*?(?=,| or |\)|$)", advice.rpartition("use ")[2])
         assert named
         for address in named:
             assert feature in features_of(built(whole(address))), advice
@@ -51,9 +51,9 @@ def built(address: str) -> Driver:
         ("amqp://h", None, {"unique_for": 5}, "unique", 'Queue("amqp://…", store="redis://…")'),
         ("sqs://eu-west-1", None, {"key": "k"}, "key", 'Queue("sqs://…", store="redis://…")'),
         ("sqs://eu-west-1", None, {"settle": "transaction"}, "transactional_settle", 'store="postgresql://…"'),
-        ("sqs://eu-west-1", None, {"priority": 9}, "priority", "use amqp://, "),
+        ("sqs://eu-west-1", None, {"priority": 9}, "priority", "use amqp://, or an engine"),
         ("sqs://eu-west-1", "sqlite:///jobs.db", {"priority": 9}, "priority", "or leave the option out"),
-        ("sync://", None, {"delay": 5}, "delay", "use memory://, sqlite:///jobs.db, "),
+        ("sync://", None, {"delay": 5}, "delay", "use an engine (memory://, sqlite:///jobs.db, "),
         ("null://", None, {"key": "k"}, "key", "or leave the option out"),
         ("amqp://h", None, {"timeout": 86400}, "timeout", 'Queue("amqp://…", store="redis://…")'),
     ],
@@ -76,7 +76,7 @@ def test_a_refusal_names_driver_feature_and_remedy(
 def test_an_operation_that_a_driver_lacks_is_refused_alike(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"the rabbitmq driver cannot list jobs \(feature 'browse'\): pair it"):
         Queue("amqp://h").jobs()
-    with pytest.raises(UnsupportedError, match=r"the memory driver cannot migrate .*: use sqlite:///jobs.db or postg"):
+    with pytest.raises(UnsupportedError, match=r"the memory driver cannot migrate .*: use a SQL engine \(sqlite"):
         Queue("memory://").migrate()
     queue = Queue(f"sqlite:///{tmp_path}/jobs.db")
     with pytest.raises(
