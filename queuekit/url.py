@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from queuekit.errors import ConfigurationError
 
-__all__ = ["Url"]
+__all__ = ["Url", "shown"]
 
 ENCODE = "percent-encode / ? # @ : in the user's name and password, and @ in the path"
 
@@ -39,7 +39,7 @@ class Url:
         scheme, separator, _ = text.partition("://")
         if not separator or not scheme:
             message = (
-                f"{_shown(text)!r} is not a queue address: it needs a scheme, "
+                f"{shown(text)!r} is not a queue address: it needs a scheme, "
                 "for example 'memory://', 'sqlite:///jobs.db' or 'redis://localhost/0'"
             )
             raise ConfigurationError(message)
@@ -110,10 +110,10 @@ def _options(query: str) -> list[tuple[str, str]]:
 
 
 def _unreadable(text: str, why: str) -> ConfigurationError:
-    return ConfigurationError(f"the queue address {_shown(text)!r} cannot be read: {why}")
+    return ConfigurationError(f"the queue address {shown(text)!r} cannot be read: {why}")
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Return `text` without what may be a password: what stands before its last `@`, and its options."""
     front, mark, options = text.partition("?")
     scheme, separator, rest = front.partition("://") if "://" in front else ("", "", front)

@@ -89,7 +89,7 @@ CORE_MUTANTS = [
     CoreMutant("serves one queue first", replaced(Shares, "order", lambda _: lambda self: self.names), "DEL-19"),
     CoreMutant("tells an end twice", replaced(Events, "emit", told_twice), "OBS-01"),
     CoreMutant("lets observers harm jobs", replaced(Events, "_hand_out", lambda _: let_through), "OBS-04"),
-    CoreMutant("shows passwords", replaced(url, "_shown", lambda _: str), "ERR-06"),
+    CoreMutant("shows passwords", replaced(url, "shown", lambda _: str), "ERR-06"),
     CoreMutant("sends what is too large", replaced(Plan, "_refuse_large", lambda _: lambda self, *_: None), "LIM-02"),
     CoreMutant("compares payloads as written", replaced(Plan, "_unique", lambda _: scope_as_written), "UNQ-01"),
     CoreMutant(

@@ -12,6 +12,7 @@ from typing import Any
 
 from queuekit.errors import ConfigurationError, QueuekitError
 from queuekit.queue import Queue
+from queuekit.url import shown
 
 __all__ = ["load", "open_shared"]
 
@@ -50,7 +51,7 @@ def open_shared(target: str) -> Queue:
 def _split(target: str) -> tuple[str, str]:
     module, colon, attribute = target.partition(":")
     if "://" in target:
-        message = f"{target!r} is an address: name the module and the Queue object in it, such as app:queue"
+        message = f"{shown(target)!r} is an address: name the module and the Queue object in it, such as app:queue"
     elif not colon or not attribute:
         message = f"{target!r} names no object: write module:attribute, such as {_dotted(module) or 'app'}:queue"
     elif not _TARGET.match(module) or module.endswith(".py"):

@@ -189,6 +189,7 @@ APPS = {
     "app.py:queue": ("'app.py' is no module name: write app:queue", ""),
     "./app.py": ("names no object: write module:attribute, such as app:queue", ""),
     "sqlite:///jobs.db": ("is an address: name the module and the Queue object in it", ""),
+    "redis://user:hunter2@h/0": ("'redis://user:***@h/0' is an address", ""),
     "empty:queue": ('empty holds no queue: write queue = Queue("sqlite:///jobs.db") there', "x = 1"),
     "needs:queue": ("needs imports 'nosuchlib', which is not installed", "import nosuchlib"),
     "broken:queue": ("broken cannot be compiled", "def f(:"),

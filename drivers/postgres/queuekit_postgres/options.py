@@ -19,6 +19,11 @@ LIBPQ = (
     "target_session_attrs", "tcp_user_timeout",
 )  # fmt: skip
 """What may stand in the address for libpq (chapter "Parameter Key Words" of PostgreSQL's manual); docs/postgres.md lists it."""
+TAKEN = {
+    "connect_timeout": "timeout= bounds connecting too",
+    "options": "the driver gives its sessions settings of its own; set others for the role (ALTER ROLE … SET …)",
+}
+"""What libpq knows and an address may not say, and why."""
 CHOICES = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
@@ -48,6 +53,8 @@ PORT = 5432
 
 def from_url(url: Url) -> tuple[str, dict[str, Any]]:
     """Return libpq's connection string and the driver's own options."""
+    for name in TAKEN.keys() & url.options.keys():
+        raise ConfigurationError(f"{url}: {name}= is refused: {TAKEN[name]}")
     url.refuse_unknown({*OWN, *LIBPQ}, several_hosts=True)
     ports = [port for _, port in url.hosts]
     parts: dict[str, Any] = {

@@ -43,6 +43,14 @@ def test_what_libpq_would_refuse_at_each_connection_is_refused_at_once(build, op
         build(f"postgresql://h/app?{option}")
 
 
+@pytest.mark.parametrize(
+    ("option", "why"), [("connect_timeout=5", "timeout= bounds"), ("options=-c%20jit=on", "ALTER ROLE")]
+)
+def test_what_the_driver_sets_itself_is_refused_with_the_reason(option, why):
+    with pytest.raises(ConfigurationError, match=why):
+        Queue(f"postgresql://h/app?{option}")
+
+
 @pytest.mark.parametrize("option", ["service=nope", "require_auth=nope"])
 def test_what_only_libpq_knows_to_be_wrong_does_not_look_like_a_server_that_is_away(option):
     driver = PostgresDriver(option)

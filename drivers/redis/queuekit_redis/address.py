@@ -152,7 +152,7 @@ def source_of_client(client: Any, namespace: str, settings: Settings) -> Source:
                 _refuse_endless("a client of Sentinel", sentinel.connection_pool.connection_kwargs)
         return ServerSource("the given Redis server", lambda: client, settings)
     kind = f"{type(client).__module__}.{type(client).__qualname__}"
-    beside = ", not the asyncio one; async handlers and dispatch_async work with it" if "asyncio" in kind else ""
+    beside = ", not the asyncio one: async handlers need none of their own" if "asyncio" in kind else ""
     message = f"client={kind} is refused: give a redis.Redis or redis.cluster.RedisCluster{beside}"
     raise ConfigurationError(message)
 
