@@ -24,6 +24,7 @@ from queuekit.contract import (
     Receipt,
     Unique,
 )
+from queuekit.durations import refuse
 from queuekit.envelope import VERSION, Envelope, Template
 from queuekit.errors import (
     AmbiguousDispatch,
@@ -235,6 +236,8 @@ class Dispatcher:
 
     def messages(self, jobs: Iterable[Job]) -> list[Message]:
         """Validate and encode all jobs before any is sent."""
+        if not isinstance(jobs, Iterable):
+            raise refuse("jobs", jobs, "give a list of Job values")
         now, most = self._clock.time(), self._driver.limits.body_bytes
         made: list[Message] = []
         plan: Plan | None = None
@@ -320,6 +323,8 @@ class Dispatcher:
     def _patience(self, timeout: float | None, cancel: threading.Event | None) -> Patience | None:
         if timeout is None and cancel is None:
             return None
+        if cancel is not None and not callable(getattr(cancel, "is_set", None)):
+            raise refuse("cancel", cancel, "give a threading.Event, which another thread sets to withdraw the dispatch")
         patience = Patience(timeout, cancel, clock=self._clock)
         patience.check()
         return patience

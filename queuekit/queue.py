@@ -100,7 +100,7 @@ class Queue:
     ) -> None:
         self.namespace = namespace_of(backend, store) if namespace is None else checked_name("namespace", namespace)
         self.default_queue = checked_name("default_queue", default_queue)
-        self.clock: Clock = clock or SystemClock()
+        self.clock: Clock = SystemClock() if clock is None else _checked_clock(clock)
         self.driver = self._connected("backend", backend, clock, named=namespace is not None)
         if store is not None:
             engine = self._connected("store", store, clock, named=namespace is not None)
@@ -110,7 +110,13 @@ class Queue:
         self.events = Events(tuple(_checked_callables("observers", observers)), now=self.clock.time)
         self.handlers = Registry()
         self.hooks = Hooks()
-        self.codecs = {c.name: c for c in (*codecs, *([codec] if codec is not None else ()))}
+        self._codec = None if codec is None else _checked_codec("codec", codec)
+        others = [_checked_codec("codecs", other) for other in _checked_list("codecs", codecs)]
+        self.codecs = {c.name: c for c in (*others, *([codec] if codec is not None else ()))}
+        if redact is not None and not callable(redact):
+            raise refuse(
+                "redact", redact, "give a function of a job type's name and a payload, which returns what may be shown"
+            )
         self._redact = redact
         self._refuse_missing(requires)
         self._lock = threading.RLock()
@@ -118,9 +124,7 @@ class Queue:
         self._closed = False
         self._prepared: set[str] = set()
         self._worker: Worker | None = None
-        self._worker_arguments: tuple[Any, ...] = ()
         self._coalescer: Coalescer | None = None
-        self._codec = codec
         self._dispatcher = self._make_dispatcher()
 
     def _connected(self, option: str, given: str | Driver, clock: Clock | None, *, named: bool) -> Driver:
@@ -228,9 +232,7 @@ class Queue:
         return feature in self.features
 
     def _refuse_missing(self, requires: Sequence[str]) -> None:
-        if isinstance(requires, str):
-            raise refuse("requires", requires, 'give a list, such as ["browse"]')
-        for feature in requires:
+        for feature in _checked_list("requires", requires):
             if not self.supports(feature):
                 raise self._lacks(feature, f"do what requires={feature!r} asks for")
 
@@ -389,15 +391,14 @@ class Queue:
 
         Raises `ConfigurationError` when workers run already with other arguments.
         """
-        arguments = (concurrency, tuple(queues.items() if isinstance(queues, Mapping) else queues or ()), lease)
+        asked = self.worker(concurrency=concurrency, queues=queues, lease=lease)
         with self._lock:
             if self._worker is None or self._worker.ended:
-                self._worker = self.worker(concurrency=concurrency, queues=queues, lease=lease)
-                self._worker_arguments = arguments
-            elif arguments != self._worker_arguments:
+                self._worker = asked
+            elif asked.arguments != self._worker.arguments:
                 message = (
-                    f"workers run already with (concurrency, queues, lease) = {self._worker_arguments}, "
-                    f"and {arguments} was asked for: call shutdown() first, or use queue.worker(…) for a second set"
+                    f"workers run already with {self._worker.arguments}, and {asked.arguments} was asked for: "
+                    "call shutdown() first, or use queue.worker(…) for a second set"
                 )
                 raise ConfigurationError(message)
             worker = self._worker
@@ -665,14 +666,33 @@ def _answer(future: Future[None], call: Callable[[], None]) -> None:
         future.set_exception(error)
 
 
-def _checked_callables(option: str, values: Sequence[Any]) -> Sequence[Any]:
+def _checked_list(option: str, values: Sequence[Any]) -> Sequence[Any]:
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise refuse(option, values, "give a list")
-    for value in values:
-        if not callable(value):
-            message = f"{option}={value!r} ({type(value).__name__}) is refused: give callables"
-            raise ConfigurationError(message)
     return values
+
+
+def _checked_callables(option: str, values: Sequence[Any]) -> Sequence[Any]:
+    for value in _checked_list(option, values):
+        if not callable(value):
+            raise refuse(option, value, "give callables")
+    return values
+
+
+def _checked_codec(option: str, value: Codec) -> Codec:
+    if not isinstance(getattr(value, "name", None), str) or not _has_methods(value, "encode", "decode"):
+        raise refuse(option, value, "give an object with a name, encode(bytes) -> str and decode(str) -> bytes")
+    return value
+
+
+def _checked_clock(value: Clock) -> Clock:
+    if not _has_methods(value, "time", "monotonic", "wait"):
+        raise refuse("clock", value, "give a clock, such as queuekit.SystemClock() or queuekit.VirtualClock()")
+    return value
+
+
+def _has_methods(value: object, *names: str) -> bool:
+    return not isinstance(value, type) and all(callable(getattr(value, name, None)) for name in names)
 
 
 def _paired(transport: Driver, store: Driver, clock: Clock) -> Driver:

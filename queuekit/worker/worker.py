@@ -171,6 +171,12 @@ class Worker:
         self.stop()
 
     @property
+    def arguments(self) -> dict[str, Any]:
+        """What it was asked for, in the units that it works with: the same for two workers that do the same."""
+        queues = None if self._asked_queues is None else self._asked_queues.weights
+        return {"concurrency": self._concurrency, "queues": queues, "lease": self._lease}
+
+    @property
     def ended(self) -> bool:
         """Whether it works no more: it was stopped and all has ended, or an `error` ended it."""
         return self._ended.is_set()
