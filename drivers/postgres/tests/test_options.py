@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from queuekit import ConfigurationError, DriverRejected, Queue
 from queuekit_postgres import PostgresDriver
+from queuekit_postgres.errors import refused
 from queuekit_postgres.options import LIBPQ
 
 
@@ -57,6 +59,13 @@ def test_what_only_libpq_knows_to_be_wrong_does_not_look_like_a_server_that_is_a
     with pytest.raises(DriverRejected, match="nope"):
         driver.open()
     driver.close()
+
+
+def test_a_certificate_that_libpq_misses_is_no_missing_database():
+    text = 'connection to server at "h" failed: root certificate file "/root/.postgresql/root.crt" does not exist'
+    error = refused(psycopg.OperationalError(text), "postgresql://h/app", secret=None)
+    assert isinstance(error, DriverRejected)
+    assert "no such database" not in str(error)
 
 
 def test_certificates_that_are_not_meant_as_files_are_not_looked_for():
