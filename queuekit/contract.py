@@ -76,6 +76,7 @@ __all__ = [
     "Browse",
     "Carry",
     "Clock",
+    "Compare",
     "Concurrency",
     "ConfigurationError",
     "Control",
@@ -971,6 +972,18 @@ class Carry(Protocol):
 
     def let_go(self, tickets: Sequence[Delivery]) -> None:
         """Acknowledge these, soon; never blocks, never raises. A ticket of a lost connection comes back."""
+        ...
+
+
+@runtime_checkable
+class Compare(Protocol):
+    """What a transport can do for a move: tell whether it would be one from a queue to itself. Engines are told apart by a pause."""
+
+    def same_queue(self, other: Driver, queue: str) -> bool:
+        """Whether `other`, an open driver, lends what is sent to `queue` here: same backend and namespace, whatever the addresses.
+
+        Blocks for some round trips, and leaves nothing behind.
+        """
         ...
 
 

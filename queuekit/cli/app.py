@@ -14,7 +14,7 @@ from queuekit.errors import ConfigurationError, QueuekitError
 from queuekit.queue import Queue
 from queuekit.url import shown
 
-__all__ = ["load", "open_shared"]
+__all__ = ["load", "open_shared", "queue_at"]
 
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
 
@@ -33,6 +33,19 @@ def load(target: str) -> Queue:
         message = f"{target} is a {type(found).__name__}, not a Queue{_offer(sys.modules[module_name])}"
         raise ConfigurationError(message)
     return found
+
+
+def queue_at(target: str, namespace: str | None) -> Queue:
+    """Return the queue of `app:queue`, or one for a URL, in the namespace given or else the usual one.
+
+    Raises `ConfigurationError` for a namespace beside `app:queue`, which has its own.
+    """
+    if "://" in target:
+        return Queue(target, namespace=namespace)
+    if namespace is not None:
+        message = f"{target} has a namespace of its own: leave out --namespace {namespace}, which goes with a URL"
+        raise ConfigurationError(message)
+    return load(target)
 
 
 def open_shared(target: str) -> Queue:

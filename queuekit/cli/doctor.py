@@ -6,31 +6,31 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from queuekit import __version__
-from queuekit.cli.app import load
+from queuekit.cli.app import queue_at
 from queuekit.cli.exits import FAILED, OK
 from queuekit.cli.output import as_json, say, table
 from queuekit.contract import Finding
 from queuekit.doctor import LEVELS, examine_installation, worst
-from queuekit.queue import Queue
+from queuekit.errors import ConfigurationError
 
 __all__ = ["doctor"]
 
 
 def doctor(asked: Namespace) -> int:
     """Look, say what was found, and fail when a promise is weaker than documented."""
-    findings = _look(asked.target, asked.concurrency)
+    findings = _look(asked)
     level = worst(findings)
     say(as_json({"worst": level, "findings": findings}) if asked.json else _text(findings))
     return FAILED if LEVELS.index(level) >= LEVELS.index(asked.fail_on) else OK
 
 
-def _look(target: str | None, concurrency: int) -> list[Finding]:
-    if target is None:
+def _look(asked: Namespace) -> list[Finding]:
+    if asked.target is None:
+        if asked.namespace is not None:
+            raise ConfigurationError("--namespace goes with a URL: name the backend to look at, or leave it out")
         return examine_installation(__version__)
-    if "://" in target:
-        with Queue(target) as queue:
-            return queue.doctor(concurrency=concurrency)
-    return load(target).doctor(concurrency=concurrency)
+    with queue_at(asked.target, asked.namespace) as queue:
+        return queue.doctor(concurrency=asked.concurrency)
 
 
 def _text(findings: Sequence[Finding]) -> str:

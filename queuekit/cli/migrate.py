@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from queuekit.cli.app import load
+from queuekit.cli.app import queue_at
 from queuekit.cli.exits import OK
 from queuekit.cli.output import as_json, say
-from queuekit.queue import Queue
 
 __all__ = ["migrate"]
 
 
 def migrate(asked: Namespace) -> int:
     """Apply what is missing, or with --check only name it, and say which steps those are."""
-    if "://" in asked.target:
-        queue = Queue(asked.target)  # not opened: a backend without its tables refuses that
-        try:
-            return _migrate(queue, asked)
-        finally:
-            queue.close()
-    return _migrate(load(asked.target), asked)
-
-
-def _migrate(queue: Queue, asked: Namespace) -> int:
-    names = queue.migrations() if asked.check else queue.migrate()
+    with queue_at(asked.target, asked.namespace) as queue:  # not opened: a backend without its tables refuses that
+        names = queue.migrations() if asked.check else queue.migrate()
     if asked.json:
         say(as_json({"missing" if asked.check else "applied": names}))
     else:

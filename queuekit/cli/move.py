@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
-from queuekit.cli.app import load
+from queuekit.cli.app import queue_at
 from queuekit.cli.exits import OK, TIMED_OUT
 from queuekit.cli.output import as_json, say, tell
 from queuekit.move import Moved
 from queuekit.move import move as move_jobs
 from queuekit.queue import Queue
+from queuekit.url import shown
 
 __all__ = ["move"]
 
@@ -29,19 +31,28 @@ def move(asked: Namespace) -> int:
             clock=source.clock,
             queues=asked.queue,
             timeout=asked.timeout,
-            tell=_progress,
+            tell=_Progress(),
+            called=(shown(asked.source), shown(asked.target)),
         )
     say(as_json(results) if asked.json else _text(results))
-    return TIMED_OUT if any(result.left for result in results) else OK
+    return TIMED_OUT if any(result.left or result.refused for result in results) else OK
 
 
-def _queue(target: str, namespace: str) -> Queue:
-    return Queue(target, namespace=namespace) if "://" in target else load(target)
+def _queue(target: str, namespace: str | None) -> Queue:
+    """Return one side; the namespace is for those that are URLs."""
+    return queue_at(target, namespace if "://" in target else None)
 
 
-def _progress(queue: str, moved: int) -> None:
-    if moved % LINE_EVERY == 0:
-        tell(f"queue {queue}: {moved} jobs moved")
+class _Progress:
+    """Writes a line after so many jobs of a queue."""
+
+    def __init__(self) -> None:
+        self._told: Counter[str] = Counter()
+
+    def __call__(self, queue: str, moved: int) -> None:
+        if moved - self._told[queue] >= LINE_EVERY:
+            self._told[queue] = moved
+            tell(f"queue {queue}: {moved} jobs moved")
 
 
 def _text(results: Sequence[Moved]) -> str:
@@ -55,8 +66,19 @@ def _line(result: Moved) -> str:
     line = f"queue {result.queue}: {result.moved} {jobs} moved"
     if result.left is None:
         line += "; what is still delayed there cannot be counted: run it again later"
-    elif result.left:
-        line += f"; {result.left} left (running, or not due): run it again later"
+    elif waiting := result.left - len(result.refused):
+        line += f"; {waiting} left (running, or not due): run it again later"
+    if result.refused:
+        line += _refused(result.refused)
     if result.paused:
         line += "; the queue stays paused in the source, so that what is still dispatched there waits for the next move"
     return line
+
+
+def _refused(refused: Mapping[str, str]) -> str:
+    """Say why jobs were not taken, by the example of one."""
+    job, holder = next(iter(refused.items()))
+    return (
+        f"; {len(refused)} left because another job holds its unique scope in the target "
+        f"(that of {job} is held by {holder}): run it again when that one has ended"
+    )

@@ -78,6 +78,7 @@ def _worker(made: ArgumentParser) -> None:
 def _doctor(made: ArgumentParser) -> None:
     add = made.add_argument
     add("target", nargs="?", metavar="app:queue|URL", help="what to look at (the installation alone)")
+    add("--namespace", type=_name, metavar="NAME", help="the namespace to look at, with a URL (queuekit)")
     add("--concurrency", type=_whole, default=10, metavar="N", help="jobs at once in one process (10)")
     add(
         "--fail-on",
@@ -89,6 +90,9 @@ def _doctor(made: ArgumentParser) -> None:
 
 def _migrate(made: ArgumentParser) -> None:
     made.add_argument("target", metavar="app:queue|URL", help="whose tables")
+    made.add_argument(
+        "--namespace", type=_name, metavar="NAME", help="the namespace of the tables, with a URL (queuekit)"
+    )
     made.add_argument("--check", action="store_true", help="only name the steps that are missing")
 
 
@@ -112,7 +116,7 @@ def _move(made: ArgumentParser) -> None:
     add(
         "--queue", action="append", type=_name, metavar="NAME", help="only this queue; may be given several times (all)"
     )
-    add("--namespace", default="queuekit", type=_name, metavar="NAME", help="of both, where URLs are given (queuekit)")
+    add("--namespace", type=_name, metavar="NAME", help="the namespace of those that are URLs (queuekit)")
     add("--timeout", type=_seconds, default=60.0, metavar="SECONDS", help="wait so long for running jobs (60)")
 
 

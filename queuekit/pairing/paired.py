@@ -100,6 +100,11 @@ class Paired:
         for half in (self._transport, self._store):
             enter(half, namespace)
 
+    @property
+    def transport(self) -> Driver:
+        """The side that carries tickets."""
+        return self._transport
+
     # ------------------------------------------------------------------------------------------------------- life
 
     def open(self) -> None:

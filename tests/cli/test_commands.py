@@ -315,6 +315,34 @@ def test_doctor_on_a_backend_that_is_not_there(here: Path, capsys: pytest.Captur
     assert "does not exist" in capsys.readouterr().err
 
 
+def test_doctor_and_migrate_look_at_the_namespace_that_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    address = f"sqlite:///{here}/fresh.db"
+    assert run("migrate", address, "--namespace", "shop") == OK
+    assert "applied: 0001_jobs" in capsys.readouterr().out
+    assert run("migrate", address, "--namespace", "shop", "--check") == OK
+    assert "nothing to do" in capsys.readouterr().out
+    assert run("migrate", address, "--check") == OK
+    assert "missing: 0001_jobs" in capsys.readouterr().out, "it is the usual namespace's"
+    assert run("doctor", address, "--namespace", "shop") == OK
+    capsys.readouterr()
+    assert run("migrate", address, "--check") == OK
+    assert "missing: 0001_jobs" in capsys.readouterr().out, "the doctor looked at the usual namespace"
+
+
+@pytest.mark.parametrize("command", ["doctor", "migrate"])
+def test_a_namespace_is_refused_beside_an_app_which_has_its_own(
+    command: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(command, "app:queue", "--namespace", "shop") == USAGE
+    assert "app:queue has a namespace of its own: leave out --namespace shop" in capsys.readouterr().err
+    assert not (here / "jobs.db").exists()
+
+
+def test_doctor_refuses_a_namespace_without_a_backend(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("doctor", "--namespace", "shop") == USAGE
+    assert "--namespace goes with a URL" in capsys.readouterr().err
+
+
 # --------------------------------------------------------------------------------------------------------- the move
 
 
@@ -351,3 +379,41 @@ def test_move_refuses_what_the_target_cannot_honour_and_leaves_it(
     assert run("move", "app:queue", "null://") == USAGE
     assert "has a key, which null cannot honour" in capsys.readouterr().err
     assert queue.stats().pending == 1
+
+
+def test_move_to_the_same_backend_is_refused_whatever_it_is_called(
+    queue: Queue, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue.dispatch_many([Job("app.add", {"a": n, "b": 1}) for n in range(6)])
+    (here / "link.db").symlink_to(here / "jobs.db")
+    address = f"sqlite:///{here}/jobs.db"
+    for one, other in (
+        (address, address),
+        ("app:queue", "app:queue"),
+        ("app:queue", f"{address}?synchronous=FULL"),
+        (f"sqlite:///{here}/link.db", "app:queue"),
+    ):
+        assert run("move", one, other) == USAGE
+        told = capsys.readouterr().err
+        assert f"{one} and {other.replace('synchronous=FULL', '…')} are the same backend in the same namespace" in told
+    assert queue.stats().pending == 6
+    assert not queue.driver.paused()
+
+
+def test_move_says_which_jobs_the_target_refuses_and_takes_them_later(
+    queue: Queue, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = f"sqlite:///{here}/there.db"
+    job = Job("app.add", {"a": 1, "b": 1}, unique_key="k", unique_for=60)
+    with Queue(target) as there:
+        held, holder = queue.dispatch(job).id, there.dispatch(job).id
+        assert run("move", "app:queue", target) == TIMED_OUT
+        out = capsys.readouterr().out
+        assert "0 jobs moved; 1 left because another job holds its unique scope in the target" in out
+        assert f"(that of {held} is held by {holder}): run it again when that one has ended" in out
+        assert run("move", "app:queue", target, "--json") == TIMED_OUT
+        [found] = json.loads(capsys.readouterr().out)
+        assert found["refused"] == {held: holder}
+        there.delete(holder)
+        assert run("move", "app:queue", target) == OK
+        assert there.get(held).state == "pending"

@@ -6,8 +6,9 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -225,6 +226,35 @@ class Broker:
         }
         # What was made once is made again if somebody has deleted it.
         self.exist(missing[key] for key in self._bound(list(missing)))
+
+    @contextmanager
+    def marked(self) -> Iterator[str]:
+        """Give the exchange of the lanes a binding that nobody else can name, while the block runs; return its key.
+
+        It leads to a queue of this connection, and goes with it if it is not deleted before.
+        """
+        key = f"here.{uuid.uuid4()}"
+
+        def bind(channel: Channel, answer: Answer) -> None:
+            def declared(frame: Any) -> None:
+                mine = frame.method.queue
+                channel.queue_bind(mine, self._names.lanes, key, callback=lambda _: reply(answer, mine))
+
+            channel.queue_declare("", exclusive=True, callback=declared)
+
+        mine = self._session.aside(bind, doing="marking the namespace", timeout=TIMEOUT)
+
+        def delete(channel: Channel, answer: Answer) -> None:
+            channel.queue_delete(mine, callback=lambda _: reply(answer))
+
+        try:
+            yield key
+        finally:
+            self._session.aside(delete, doing="taking a mark away", timeout=TIMEOUT)
+
+    def has_binding(self, key: str) -> bool:
+        """Whether the exchange of the lanes has a binding for this key; blocks for a round trip."""
+        return bool(self._bound([key]))
 
     def _bound(self, keys: Sequence[str], patience: Patience | None = None) -> set[str]:
         """Return those keys for which the exchange of the lanes has a binding; blocks for a round trip."""

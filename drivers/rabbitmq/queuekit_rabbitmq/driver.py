@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from queuekit.contract import (
     Clock,
     Delivery,
+    Driver,
     DriverRejected,
     DriverUnavailable,
     Extension,
@@ -23,6 +24,7 @@ from queuekit.contract import (
     Url,
     Wakeup,
 )
+from queuekit_rabbitmq.broker import Broker
 from queuekit_rabbitmq.counting import count
 from queuekit_rabbitmq.dead import replay
 from queuekit_rabbitmq.delays import longest
@@ -103,6 +105,10 @@ class RabbitMQDriver:
         if self._namespace.take(namespace, driver=self.limits.name):
             self._make_parts()
 
+    @property
+    def _broker(self) -> Broker:
+        return self._links.publishing().broker
+
     # --------------------------------------------------------------------------------------------------------- life
 
     def open(self) -> None:
@@ -119,7 +125,7 @@ class RabbitMQDriver:
 
     def prepare(self, queues: Sequence[str]) -> None:
         """Make the queues exist; see the contract."""
-        self._links.publishing().broker.exist((queue, NORMAL) for queue in queues)
+        self._broker.exist((queue, NORMAL) for queue in queues)
 
     # -------------------------------------------------------------------------------------------------------- verbs
 
@@ -192,16 +198,24 @@ class RabbitMQDriver:
         Not of one instant: while nothing seems to be left it looks twice. Without `queues`, those that this driver has used.
         A process that does not answer within a second counts as one running job of the first queue.
         """
-        broker = self._links.publishing().broker
+        broker = self._broker
         found = count(broker, self._links.names, queues if queues is not None else broker.queues, told=self._links.told)
         return found if queues is not None else [counts for counts in found if any_of(counts)]
 
     def purge(self, queue: str) -> int:
         """Delete what waits; see the contract."""
-        broker = self._links.publishing().broker
+        broker = self._broker
         broker.look_for_lanes([queue])
         lanes = [self._links.names.lane(queue, lane) for lane in broker.lanes(queue)]
         return broker.purge([*lanes, *broker.steps(queue)])
+
+    def same_queue(self, other: Driver, queue: str) -> bool:
+        """Bind a key that nobody can guess, and look for it there: one namespace of one virtual host has all its queues in common."""
+        del queue
+        if not isinstance(other, RabbitMQDriver):
+            return False
+        with self._broker.marked() as key:
+            return other._broker.has_binding(key)  # noqa: SLF001 - another one of this class
 
     def replay(self, queue: str, *, limit: int = 100) -> list[str]:
         """Send up to `limit` failed or cancelled jobs of a queue anew: same id, next generation, fresh attempts; return their ids.

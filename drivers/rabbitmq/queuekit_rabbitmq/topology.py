@@ -11,7 +11,7 @@ Every name begins with the namespace and a colon, which no queue's name can have
 
 A *lane* is one of the queues that jobs are lent from. Which lanes exist is asked of `shop::lanes` by publishing to it with the
 mandatory flag: what is returned does not exist. (Declaring passively instead would log an error for each that does not.) Which
-queues are written down, so that they can be sent to, is asked alike (see `written`).
+queues are written down, so that they can be sent to, is asked alike (see `written`); and so is whether two drivers have one namespace.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 import pika
 import pytest
 
-from queuekit import Job, Queue
+from queuekit import ConfigurationError, Job, Queue
 from queuekit.contract import (
     Again,
     Dead,
@@ -30,6 +30,7 @@ from queuekit.contract import (
 )
 from queuekit.drivers import connect
 from queuekit.ids import new_id
+from queuekit.move import move
 from queuekit_integration.harness import wait_until
 from queuekit_integration.servers import ProcessServer, RabbitMQ, free_port
 from queuekit_integration.servers.rabbitmq import rabbitmqctl
@@ -313,3 +314,23 @@ def test_tls_is_spoken_and_an_unknown_certificate_refused(tmp_path: Path, namesp
         driver.close()
     finally:
         node.close()
+
+
+def test_a_move_to_itself_is_refused_by_whatever_address(make: Make, node: ProcessServer) -> None:
+    driver, alias = make(), make(node.url().replace("127.0.0.1", "localhost"))
+    driver.send([message(str(number)) for number in range(3)])
+    with pytest.raises(ConfigurationError, match="are the same backend"):
+        move(driver, alias, clock=SystemClock(), queues=["default"])
+    assert "here." not in rabbitmqctl(node, "list_bindings", "routing_key"), "the probe was left behind"
+    assert [delivery.message.body for delivery in claim(driver, limit=3)] == ["0", "1", "2"]
+
+
+def test_a_move_to_another_namespace_of_one_host_brings_all(make: Make, node: ProcessServer) -> None:
+    driver = make()
+    driver.send([message(str(number)) for number in range(3)])
+    other = connect(f"{node.url()}?delay_unit=0.01", namespace=f"{driver.namespace}-e", clock=None)
+    other.open()
+    [result] = move(driver, other, clock=SystemClock(), queues=["default"])
+    assert result.moved == 3
+    assert driver.count(["default"])[0].pending == 0
+    other.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 from queuekit.contract import (
     Clock,
     Delivery,
+    Driver,
     Extension,
     Finding,
     Limits,
@@ -283,6 +284,27 @@ class SqsDriver:
         """
         parts = self._open_parts()
         return count(parts.service, parts.queues, queues)
+
+    def same_queue(self, other: Driver, queue: str) -> bool:
+        """Compare what the service says of the queue; see the contract. One request each."""
+        if not isinstance(other, SqsDriver):
+            return False
+        return self._identity(queue) == other._identity(queue)  # noqa: SLF001 - another one of this class
+
+    def _identity(self, queue: str) -> Mapping[str, str]:
+        """Return its full name, and when it was made: emulators give their queues one and the same account."""
+        parts = self._open_parts()
+        try:
+            answer = parts.service.call(
+                "get_queue_attributes",
+                doing=f"looking at the queue {queue}",
+                QueueUrl=parts.queues.url(queue),
+                AttributeNames=["QueueArn", "CreatedTimestamp"],
+            )
+        except RequestError as error:
+            raise error.meaning from error
+        attributes: Mapping[str, str] = answer["Attributes"]
+        return attributes
 
     def replay(self, queue: str, *, limit: int = 100) -> list[str]:
         """Send up to `limit` dead letters of a queue anew: same id, next generation, fresh attempts; return their ids.

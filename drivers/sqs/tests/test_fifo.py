@@ -3,8 +3,9 @@
 import msgspec
 import pytest
 
-from queuekit import AmbiguousDispatch, Backoff, Job, JobContext, Queue
+from queuekit import AmbiguousDispatch, Backoff, ConfigurationError, Job, JobContext, Queue
 from queuekit.contract import Again, Done, PartialSend, Released, UnsupportedError
+from queuekit.move import move
 from queuekit_integration.harness import wait_until
 
 
@@ -179,3 +180,11 @@ def test_a_wait_uses_no_attempt_however_soon_its_successor_is_received(fifo, lat
         else:
             assert driver.claim(["default"], limit=1, lease=30) == []
             fifo.advance(1.2)
+
+
+def test_a_move_to_itself_is_refused_before_the_service_drops_what_it_knows(fifo):
+    driver = fifo.driver()
+    driver.send([fifo.message("one")])
+    with pytest.raises(ConfigurationError, match="are the same backend"):
+        move(driver, fifo.driver(), clock=fifo.clock, queues=["default"])
+    assert fifo.claim_one(driver).message.body == "one"

@@ -6,8 +6,9 @@ import time
 import msgspec
 import pytest
 
-from queuekit import Job, JobContext, PayloadTooLarge, Queue
+from queuekit import ConfigurationError, Job, JobContext, PayloadTooLarge, Queue
 from queuekit.contract import Again, Dead, Done, DriverUnavailable, Failure, QueueClosed, Released, Url, Wakeup
+from queuekit.move import move
 from queuekit_integration.harness import wait_until
 from queuekit_sqs import FolderStore, S3Store, SqsDriver
 from queuekit_sqs.settings import Settings
@@ -252,3 +253,24 @@ def _claimed(driver):
         return driver.claim(["default"], limit=5, lease=30)
     except DriverUnavailable:
         return []
+
+
+def test_a_queue_is_known_by_whatever_address(h, stub):
+    driver, alias = h.driver(), h.through(stub)
+    assert driver.same_queue(alias, "default")
+    assert alias.same_queue(driver, "default")
+    with h.elsewhere():
+        other = h.driver()
+    assert not driver.same_queue(other, "default")
+
+
+def test_a_move_to_itself_is_refused_and_one_to_another_namespace_is_none(h):
+    driver = h.driver()
+    driver.send([h.message() for _ in range(3)])
+    with pytest.raises(ConfigurationError, match="are the same backend"):
+        move(driver, h.driver(), clock=h.clock, queues=["default"])
+    with h.elsewhere():
+        other = h.driver()
+    [result] = move(driver, other, clock=h.clock, queues=["default"])
+    assert result.moved == 3
+    assert len(claim_all(other, 3)) == 3
