@@ -19,6 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from queuekit.bell import Bell
 from queuekit.cli.app import load
 from queuekit.cli.changes import Changes
 from queuekit.cli.exits import ABANDONED, CRASHED, OK, RECYCLED, RELOADED, STUCK, USAGE
@@ -27,7 +28,6 @@ from queuekit.cli.output import tell
 from queuekit.cli.settings import WorkerSettings
 from queuekit.errors import ConfigurationError, DriverRejected, DriverUnavailable, QueuekitError
 from queuekit.queue import Queue
-from queuekit.worker.bell import Bell
 from queuekit.worker.foreground import DUMP, dumping_stacks, running_jobs
 from queuekit.worker.worker import Worker
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 import time
 
+from queuekit.bell import Bell
 from queuekit.cli.exits import ABANDONED, FORCED, OK, USAGE
 from queuekit.cli.process import Process
 from queuekit.cli.report import Report
 from queuekit.cli.restarts import Restarts
 from queuekit.cli.settings import WorkerSettings
-from queuekit.worker.bell import Bell
 
 __all__ = ["Supervisor"]
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from queuekit.bell import Bell
 from queuekit.errors import ConfigurationError
-from queuekit.worker.bell import Bell
 
 if TYPE_CHECKING:
     from queuekit.worker.worker import Worker
