@@ -71,7 +71,7 @@ class Binder:
         self._open_ended = len(self.names) != len(parameters)
         """It has `**rest`: fields without a parameter are handed over unchecked."""
         self.whole = self.names == ("payload",)
-        """The handler takes the payload as it is."""
+        """The handler takes the payload as it is: beside another parameter nothing would be left for that one."""
         self._default = parameters[0].default if self.whole else inspect.Parameter.empty
         self._positional = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
         self._keywords = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)

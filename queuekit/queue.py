@@ -262,7 +262,9 @@ class Queue:
     def job(self, fn: Any = None, /, *, name: str | None = None, **options: Any) -> Any:  # type: ignore[misc]  # mypy #16760: Unpack
         """Register a function as the handler of a job type: `@queue.job` or `@queue.job(name="…", retries=5)`.
 
-        The name defaults to the function's module and name. Raises `ConfigurationError` for bad options, a second
+        The name defaults to the function's module and name. The payload is a JSON object of the function's arguments by name;
+        a function whose one parameter besides the context is called `payload` gets the payload whole, whatever it is, and next
+        to other parameters `payload` is an argument like them. Raises `ConfigurationError` for bad options, a second
         handler of one name, `*args` or positional-only parameters.
         """
 
@@ -273,7 +275,7 @@ class Queue:
         return decorate if fn is None else decorate(fn)
 
     def register(self, name: str, handler: Callable[..., Any], **options: Unpack[HandlerOptions]) -> None:
-        """Register a handler by name, without decorating it."""
+        """Register a handler by name, without decorating it; what `job` says of arguments, `payload` and errors holds here too."""
         self._register(name, handler, options)
 
     def _register(self, name: str, fn: Callable[..., Any], options: Mapping[str, Any]) -> Handler:
