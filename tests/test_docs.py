@@ -207,6 +207,23 @@ def run_text(text: str, page: Page) -> None:
         page.run(snippet)
 
 
+def test_the_doctor_s_page_names_what_every_driver_looks_at():
+    page = (ROOT / "docs" / "doctor.md").read_text()
+    named = re.compile(r'(?:setting=|_ok\(|_switch\(\s*settings,\s*)"([^"]+)"')
+    sources = (
+        "queuekit/memory/driver.py",
+        "queuekit/sqlite/diagnosis.py",
+        "drivers/redis/queuekit_redis/doctor.py",
+        "drivers/postgres/queuekit_postgres/diagnosing.py",
+        "drivers/rabbitmq/queuekit_rabbitmq/diagnosis.py",
+        "drivers/sqs/queuekit_sqs/diagnosis.py",
+    )
+    for source in sources:
+        settings = set(named.findall((ROOT / source).read_text()))
+        assert settings, f"{source} has no findings"
+        assert not {setting for setting in settings if f"`{setting}`" not in page}, source
+
+
 def test_snippets_of_one_page_share_their_names(page_in_a_folder):
     run_text("```python\na = 1\n```\n\ntext\n\n```python\nassert a == 1\n```\n", page_in_a_folder)
 
