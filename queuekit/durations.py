@@ -130,5 +130,5 @@ def rate(option: str, value: str) -> tuple[int, float]:
         raise refuse(option, value, 'give a count per time, such as "10/s", "100/m" or "5/10s"')
     limit, period = int(match[1]), float(match[2] or 1) * _UNITS[match[3]]
     if limit < 1 or period <= 0:
-        raise refuse(option, value, "count and time must be at least 1")
+        raise refuse(option, value, "the count must be at least 1, and the time more than 0")
     return limit, period

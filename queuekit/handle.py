@@ -64,8 +64,8 @@ class JobHandle(Generic[R_co]):
         info = self.wait(timeout)
         if info.state == "failed":
             last = info.errors[-1] if info.errors else None
-            detail = f": {last.kind}: {last.message}" if last is not None and last.kind else ""
-            message = f"job {self.id} ({info.type}) failed ({info.reason}){detail}"
+            told = [] if last is None else [text for text in (last.kind, last.message) if text]
+            message = ": ".join([f"job {self.id} ({info.type}) failed ({info.reason})", *told])
             raise JobFailed(message, job_id=self.id, reason=info.reason)
         if info.state == "cancelled":
             message = f"job {self.id} ({info.type}) was cancelled"

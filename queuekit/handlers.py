@@ -58,6 +58,7 @@ class Binder:
         "_default",
         "_empty",
         "_keywords",
+        "_name",
         "_open_ended",
         "_positional",
         "_required",
@@ -67,6 +68,7 @@ class Binder:
     )
 
     def __init__(self, name: str, parameters: list[inspect.Parameter], hints: Mapping[str, Any]) -> None:
+        self._name = name
         self.names = tuple(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
         self._open_ended = len(self.names) != len(parameters)
         """It has `**rest`: fields without a parameter are handed over unchecked."""
@@ -90,23 +92,27 @@ class Binder:
         if self.whole:
             return self._whole_payload(args, kwargs)
         if len(args) > len(self._positional):
-            raise _bad_call(f"takes {len(self._positional)} positional arguments, not {len(args)}", "$")
+            raise self._bad_call(f"takes {len(self._positional)} positional arguments, not {len(args)}", "$")
         named = dict(zip(self._positional, args, strict=False))
         for name in kwargs:
             if name in named:
-                raise _bad_call(f"got the argument {name!r} twice", f"$.{name}")
+                raise self._bad_call(f"got the argument {name!r} twice", f"$.{name}")
         named.update(kwargs)
         for name in self._required:
             if name not in named:
-                raise _bad_call(f"needs the argument {name!r}", f"$.{name}")
+                raise self._bad_call(f"needs the argument {name!r}", f"$.{name}")
         return named
 
     def _whole_payload(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not args and not kwargs and self._default is not inspect.Parameter.empty:
             return self._default
         if len(args) + len(kwargs) != 1 or (kwargs and "payload" not in kwargs):
-            raise _bad_call("takes exactly one argument, `payload`", "$")
+            raise self._bad_call("takes exactly one argument, `payload`", "$")
         return args[0] if args else kwargs["payload"]
+
+    def _bad_call(self, why: str, path: str) -> BadPayload:
+        """Return the error of a caller in this process: no job has a bad payload yet."""
+        return BadPayload(f"{self._name!r} {why}", reason=None, path=path)
 
     def check(self, encoded: bytes) -> None:
         """Raise `BadPayload` when this JSON does not fit the handler; null stands for no arguments."""
@@ -138,11 +144,6 @@ class Binder:
         except (msgspec.DecodeError, RecursionError) as error:
             message = f"the payload cannot be decoded: {error}"
             raise BadPayload(message) from error
-
-
-def _bad_call(message: str, path: str) -> BadPayload:
-    """Return the error of a caller in this process: no job has a bad payload yet."""
-    return BadPayload(message, reason=None, path=path)
 
 
 _FIELD = re.compile(r"Object (?:missing required|contains unknown) field `([^`]+)`")

@@ -159,7 +159,7 @@ async def run_async(runtime: Runtime, attempt: Attempt) -> Outcome:
             return verdict.of_error(attempt, error)
         attempt.timed_out = True
         runtime.tell(attempt, "timed_out", reason=f"{timeout} s")
-        late = JobTimeout(f"the attempt ran longer than its timeout of {timeout} s")
+        late = JobTimeout(verdict.too_long(attempt))
         late.__cause__ = error
         return verdict.of_error(attempt, late)
     except BaseException as error:

@@ -123,9 +123,7 @@ class ProcessPool:
             child.kill()
             attempt.timed_out = True
             self._runtime.tell(attempt, "timed_out", reason=f"{attempt.policy.timeout} s")
-            late = JobTimeout(
-                f"the attempt ran longer than its timeout of {attempt.policy.timeout} s; its process was killed"
-            )
+            late = JobTimeout(f"{verdict.too_long(attempt)}; its process was killed")
             return verdict.of_error(attempt, late)
         with self._lock:
             self._free.append(child)

@@ -115,12 +115,20 @@ def _said(error: BaseException) -> str:
 
 def _failed(attempt: Attempt, error: BaseException) -> Outcome:
     """Try again, or give up: an attempt failed by error or timeout."""
-    reason = "timeout" if attempt.timed_out and isinstance(error, JobTimeout) else "error"
+    timed_out = attempt.timed_out and isinstance(error, JobTimeout)
+    if timed_out and not str(error):
+        error.args = (too_long(attempt),)  # a thread is interrupted by a class, which comes without a text
+    reason = "timeout" if timed_out else "error"
     record = failure(attempt, error, reason)
     if attempt.number >= attempt.policy.max_attempts:
         return Dead(attempt.delivery, reason, record)
     delay = error.after if isinstance(error, Retry) and error.after is not None else wait_for(attempt, error)
     return Again(attempt.delivery, delay, record)
+
+
+def too_long(attempt: Attempt) -> str:
+    """Return what a timeout says."""
+    return f"the attempt ran longer than its timeout of {attempt.policy.timeout} s"
 
 
 def wait_for(attempt: Attempt, error: BaseException) -> float:

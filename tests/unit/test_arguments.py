@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from queuekit import ConfigurationError, Job, Queue, SystemClock
+from queuekit import BadPayload, ConfigurationError, Job, Queue, SystemClock
 
 
 @pytest.fixture
@@ -75,3 +75,34 @@ def test_workers_of_the_same_arguments_are_the_same(queue: Queue) -> None:
     for other in ({"queues": None}, {"queues": ["a"]}, {"lease": 31}, {"concurrency": 5}):
         with pytest.raises(ConfigurationError, match=r"workers run already with .*'lease': 30.0.*call shutdown"):
             queue.start_workers(**{"concurrency": 4, "queues": ["a", "b"], "lease": 30, **other})  # type: ignore[arg-type]
+
+
+def test_a_call_that_does_not_fit_names_the_job_type(queue: Queue) -> None:
+    @queue.job(name="sums.add")
+    def add(a: int, b: int = 1) -> int:
+        return a + b
+
+    @queue.job(name="sums.whole")
+    def whole(payload: int) -> int:
+        return payload
+
+    calls: list[tuple[Callable[[], Any], str]] = [
+        (add.dispatch, r"^'sums.add' needs the argument 'a'$"),
+        (lambda: add.job(1, 2, 3), r"^'sums.add' takes 2 positional arguments, not 3$"),  # type: ignore[call-arg]
+        (lambda: add.using(delay=1).dispatch(1, a=2), r"^'sums.add' got the argument 'a' twice$"),  # type: ignore[misc]
+        (lambda: add.dispatch("x"), r"^the payload does not fit the handler of 'sums.add': "),  # type: ignore[arg-type]
+        (whole.dispatch, r"^'sums.whole' takes exactly one argument, `payload`$"),
+    ]
+    for call, told in calls:
+        with pytest.raises(BadPayload, match=told):
+            call()
+
+
+@pytest.mark.parametrize("rate", ["0/s", "1/0s", "1/0.0m"])
+def test_a_rate_of_nothing_is_refused_by_what_it_may_be(rate: str) -> None:
+    with pytest.raises(ConfigurationError, match="the count must be at least 1, and the time more than 0"):
+        Job("a", rate_limit=rate)
+
+
+def test_a_rate_may_count_in_parts_of_a_second() -> None:
+    assert Job("a", rate_limit="3/0.5s").options.rate_limit == (3, 0.5)

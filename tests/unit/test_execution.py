@@ -22,6 +22,7 @@ from queuekit import (
     Event,
     Job,
     JobContext,
+    JobFailed,
     Queue,
     UnsupportedError,
 )
@@ -118,6 +119,25 @@ def test_shutdown_returns_the_ids_of_what_it_cannot_interrupt(queue: Queue) -> N
     assert queue.shutdown(timeout=0.1) == [handle.id]
     leave.set()
     assert handle.result(20) == "finished late"
+
+
+def test_a_job_that_ran_too_long_says_so_with_its_timeout(queue: Queue) -> None:
+    queue.register("spins", spins, retries=0, timeout=0.1)
+    queue.start_workers(1)
+    handle = queue.dispatch(Job("spins"))
+    with pytest.raises(JobFailed, match=r"\(timeout\): JobTimeout: the attempt ran longer than its timeout of 0.1 s$"):
+        handle.result(20)
+
+
+def test_a_failed_job_says_no_more_than_is_known(queue: Queue) -> None:
+    @queue.job(name="silent", retries=0)
+    def silent() -> None:
+        raise ValueError
+
+    handle = silent.dispatch()
+    queue.start_workers(1)
+    with pytest.raises(JobFailed, match=r"\(silent\) failed \(error\): ValueError$"):
+        handle.result(20)
 
 
 def test_a_handler_that_does_not_end_after_its_timeout_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
