@@ -112,13 +112,13 @@ def parcel_of(message: Message, label: Label, *, delay: float, now: float, setti
 
 def refuse_unsupported(message: Message, delay: float, *, fifo: bool) -> None:
     """Raise for a field that this driver cannot honour: the core asks `Limits` before, other callers may not."""
-    remedy = 'pair it with a store, as in Queue("sqs://…", store="redis://…")'
-    for feature, asked in (
-        ("priority", message.priority != 4),
-        ("concurrency", message.concurrency is not None),
-        ("rate_limit", message.rate is not None),
-        ("unique", message.unique is not None and not (fifo and _in_window(message.unique))),
-        ("key", message.key is not None and not fifo),
+    paired = 'pair it with a store, as in Queue("sqs://…", store="redis://…")'
+    for feature, asked, remedy in (
+        ("priority", message.priority != 4, "use amqp:// or an engine: a store brings no priorities"),
+        ("concurrency", message.concurrency is not None, paired),
+        ("rate_limit", message.rate is not None, paired),
+        ("unique", message.unique is not None and not (fifo and _in_window(message.unique)), paired),
+        ("key", message.key is not None and not fifo, paired),
     ):
         if asked:
             text = f"the sqs driver cannot honour {feature}: {remedy}"
