@@ -34,7 +34,7 @@ def move(asked: Namespace) -> int:
             tell=_Progress(),
             called=(shown(asked.source), shown(asked.target)),
         )
-    say(as_json(results) if asked.json else _text(results))
+    say(as_json(results) if asked.json else _text(results) or _nothing(source))
     return TIMED_OUT if any(result.left or result.refused for result in results) else OK
 
 
@@ -55,9 +55,15 @@ class _Progress:
             tell(f"queue {queue}: {moved} jobs moved")
 
 
-def _text(results: Sequence[Moved]) -> str:
-    if not results:
+def _nothing(source: Queue) -> str:
+    """Say that no queue was found, and where that may not be all."""
+    if source.supports("browse"):
         return "there was nothing to move"
+    name = source.driver.limits.name
+    return f"there was nothing to move in the queues that {name} lists: name those that it does not, with --queue NAME"
+
+
+def _text(results: Sequence[Moved]) -> str:
     return "\n".join(_line(result) for result in results)
 
 

@@ -417,3 +417,15 @@ def test_move_says_which_jobs_the_target_refuses_and_takes_them_later(
         there.delete(holder)
         assert run("move", "app:queue", target) == OK
         assert there.get(held).state == "pending"
+
+
+def test_move_that_finds_nothing_says_whether_that_is_all(
+    queue: Queue, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.open()
+    target = f"sqlite:///{here}/there.db"
+    assert run("move", "app:queue", target) == OK
+    assert capsys.readouterr().out == "there was nothing to move\n"
+    monkeypatch.setattr(Queue, "supports", lambda _self, feature: feature != "browse")  # as of a transport
+    assert run("move", "app:queue", target) == OK
+    assert "in the queues that sqlite lists: name those that it does not, with --queue NAME" in capsys.readouterr().out
