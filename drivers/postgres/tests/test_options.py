@@ -62,7 +62,9 @@ def test_what_only_libpq_knows_to_be_wrong_does_not_look_like_a_server_that_is_a
 
 
 def test_a_certificate_that_libpq_misses_is_no_missing_database():
-    text = 'connection to server at "h" failed: root certificate file "/var/lib/app/.postgresql/root.crt" does not exist'
+    text = (
+        'connection to server at "h" failed: root certificate file "/var/lib/app/.postgresql/root.crt" does not exist'
+    )
     error = refused(psycopg.OperationalError(text), "postgresql://h/app", secret=None)
     assert isinstance(error, DriverRejected)
     assert "no such database" not in str(error)
