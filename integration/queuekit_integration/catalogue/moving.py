@@ -8,11 +8,21 @@ from typing import Any
 import pytest
 
 from queuekit import Backoff, Job, JobContext, Queue
-from queuekit.contract import Concurrency, Delivery, Done, Driver, DriverUnavailable, Message, Query, Unique
+from queuekit.contract import (
+    Concurrency,
+    ConfigurationError,
+    Delivery,
+    Done,
+    Driver,
+    DriverUnavailable,
+    Message,
+    Query,
+    Unique,
+)
 from queuekit.memory import Broker, MemoryDriver
 from queuekit.move import move
 from queuekit.worker.inline import run_due
-from queuekit_integration.harness import Harness
+from queuekit_integration.harness import Harness, wait_until
 from queuekit_integration.registry import scenario
 
 
@@ -129,3 +139,20 @@ def scenario_move_03_attempts_count_on_both_sides(h: Harness) -> None:
     assert attempts == [1, 2, 3]
     assert other.get(handle.id).state == "failed"
     other.close()
+
+
+@scenario("MOVE-04", suite="contract")
+def scenario_move_04_a_move_to_itself_is_refused(h: Harness) -> None:
+    """Move jobs to where they are: the target would drop every one as known, and the source then delete it."""
+    here, same = h.driver(), h.driver()
+    here.send([h.message(str(number)) for number in range(5)])
+    with pytest.raises(ConfigurationError, match="same backend"):
+        move(here, same, clock=h.clock, queues=["default"])
+    found: list[Delivery] = []
+
+    def all_there() -> bool:
+        found.extend(here.claim(["default"], limit=5, lease=30.0))
+        return len(found) >= 5
+
+    wait_until(all_there, "every job to be there still, in a queue that is not paused")
+    assert sorted(delivery.message.body for delivery in found) == [str(number) for number in range(5)]
