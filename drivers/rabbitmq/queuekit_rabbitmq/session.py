@@ -122,7 +122,7 @@ class Session:
                 error = part.exception()
                 if error is not None and not answer.done():
                     answer.set_exception(error)
-                elif not open_:
+                elif error is None and not open_:
                     reply(answer, part.result())
 
             for steps in several:
