@@ -291,9 +291,8 @@ def test_a_moved_name_leads_to_the_other_server(proxy, clients):
 def test_a_dead_server_looks_like_a_reset(server):
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
-    with Proxy("127.0.0.1", port) as proxy:
-        with pytest.raises(ConnectionResetError):  # it may come as early as while connecting
-            connect_and_add(proxy.port)
+    with Proxy("127.0.0.1", port) as proxy, pytest.raises(ConnectionResetError):
+        connect_and_add(proxy.port)  # it may come as early as while connecting
 
 
 def connect_and_add(port):
