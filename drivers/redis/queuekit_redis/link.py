@@ -284,9 +284,13 @@ class Link:
         return True
 
     def give_back(self, taken: Taken, *, whole: bool) -> None:
-        """Keep a connection on which no answer can be on its way, and close every other."""
+        """Keep a connection on which no answer can be on its way, and close every other.
+
+        One that broke is made anew by whoever needs it next, within that one's patience.
+        """
         with self._lock:
-            keep = whole and not self._closed and taken.age == self._age and os.getpid() == self._pid
+            connected = taken.connection._sock is not None  # noqa: SLF001 - the client has no public way to ask
+            keep = whole and connected and not self._closed and taken.age == self._age and os.getpid() == self._pid
             if keep:
                 self._idle.append((taken.connection, time.monotonic(), taken.age))
         self._places.leave(taken.place)
